@@ -1,0 +1,13 @@
+#pragma once
+
+#include <memory>
+
+#include "core/base/result.hpp"
+#include "core/device/device.hpp"
+
+namespace kvault::cpu {
+
+/// The host as a device: always there. Every verb is done when it returns. Adopts host memory.
+Result<std::unique_ptr<Device>> open_device(const DeviceOptions& options);
+
+}  // namespace kvault::cpu

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace kvault::cpu {
+
+/// Threads that share out the items of one call at a time. Owned by the device; which thread takes
+/// an item never changes what the item computes.
+class ThreadPool {
+ public:
+  /// `n_thread` counts the caller; 0 = one per core.
+  explicit ThreadPool(std::uint32_t n_thread);
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+  ~ThreadPool();
+
+  std::uint32_t n_thread() const { return static_cast<std::uint32_t>(workers_.size()) + 1; }
+
+  /// Calls task(item, thread) for every item in [0, n_item), thread in [0, n_thread()); returns
+  /// when all are done. Not reentrant.
+  void run(std::uint32_t n_item, const std::function<void(std::uint32_t, std::uint32_t)>& task);
+
+ private:
+  void work(std::uint32_t thread);
+  void take_items(std::uint32_t thread, std::unique_lock<std::mutex>& lock);
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::condition_variable done_;
+  const std::function<void(std::uint32_t, std::uint32_t)>* task_ = nullptr;
+  std::uint32_t next_item_ = 0;
+  std::uint32_t n_item_ = 0;
+  std::uint32_t n_running_ = 0;
+  bool stopping_ = false;
+  std::vector<std::thread> workers_;
+};
+
+}  // namespace kvault::cpu

@@ -1,0 +1,389 @@
+/* kvault: keeps a language model's KV cache compressed, attends over it without unpacking, and
+ * keeps it safe across sessions. This header is the whole C interface, and its manual.
+ *
+ * Read it in order:
+ *   1 version and status   2 shapes   3 caches (in this process)   4 the daemon   5 sessions
+ *
+ * Conventions, for every function:
+ *   1. Objects are opaque. What a *_create, *_fork, *_connect or *_open hands out, the caller gives
+ *      back with the matching *_destroy, *_disconnect or *_close; those accept NULL.
+ *   2. Functions that can fail return kvault_status and take a kvault_error* last, which may be
+ *      NULL; on failure it holds one sentence with the offending numbers, and out parameters that
+ *      are pointers are NULL. Nothing is lost and nothing is half-done.
+ *   3. Option structs begin with struct_size; set it with the *_INIT macro. Fields are only ever
+ *      appended; zero means the default.
+ *   4. Arrays are borrowed for the length of the call. Shapes stand in brackets, slowest first.
+ *   5. One object is used by one thread at a time; different objects are independent.
+ *   6. No function throws, exits, or writes to standard streams.
+ */
+#ifndef KVAULT_H
+#define KVAULT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define KVAULT_API __declspec(dllexport)
+#else
+#define KVAULT_API __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- 1. Version and status --------------------------------------------------------------- */
+
+#define KVAULT_VERSION_MAJOR 0
+#define KVAULT_VERSION_MINOR 1
+#define KVAULT_VERSION_PATCH 0
+
+/* "0.1.0", of the library that runs, which may differ from the header's. */
+KVAULT_API const char* kvault_version_string(void);
+
+/* Stable numbers and sentences: errors.inc, beside this header. */
+typedef enum kvault_status {
+  KVAULT_OK = 0,
+#define KVAULT_ERROR(name, NAME, number, text) KVAULT_##NAME = number,
+#include "errors.inc"
+#undef KVAULT_ERROR
+  KVAULT_STATUS_FORCE_INT = 0x7FFFFFFF
+} kvault_status;
+
+typedef struct kvault_error {
+  kvault_status status;
+  char message[504]; /* NUL-terminated; cut where longer */
+} kvault_error;
+
+/* The name ("shape_mismatch") and the sentence of a status; never NULL. */
+KVAULT_API const char* kvault_status_name(kvault_status status);
+KVAULT_API const char* kvault_status_text(kvault_status status);
+
+/* ---- 2. Shapes --------------------------------------------------------------------------- */
+
+/* Tokens per page. Pages are sealed (encoded, immutable) whole. */
+#define KVAULT_PAGE_TOKENS 128
+
+typedef enum kvault_row_type { KVAULT_F16 = 1, KVAULT_BF16 = 2, KVAULT_F32 = 3 } kvault_row_type;
+
+typedef enum kvault_side { KVAULT_KEY = 0, KVAULT_VALUE = 1 } kvault_side;
+
+/* How one side of a layer is kept once its page is sealed. RAW: the engine's rows verbatim. */
+typedef enum kvault_scheme {
+  KVAULT_RAW = 0,
+  KVAULT_Q8 = 16,
+  KVAULT_TQ4 = 17,
+  KVAULT_TQ3 = 18,
+  KVAULT_TQ2 = 19
+} kvault_scheme;
+
+typedef enum kvault_layer_kind {
+  KVAULT_FULL_ATTENTION = 1, /* K and V of every token, compressed */
+  KVAULT_SLIDING_WINDOW = 2, /* raw K and V of the newest `window` tokens */
+  KVAULT_RECURRENT = 3,      /* an opaque state per position kept */
+  KVAULT_NO_MEMORY = 4       /* nothing */
+} kvault_layer_kind;
+
+/* One layer of the model. head_dim: 32, 48, 64, 80, 96, 112, 128, 160, 192, 256 or 512. */
+typedef struct kvault_layer {
+  kvault_layer_kind kind;
+  uint32_t n_head;    /* query heads, a multiple of n_kv_head */
+  uint32_t n_kv_head;
+  uint32_t key_head_dim;
+  uint32_t value_head_dim;
+  uint32_t window; /* sliding window: tokens a query sees, itself included */
+  kvault_scheme key_scheme;
+  kvault_scheme value_scheme;
+} kvault_layer;
+
+/* Sets key_scheme and value_scheme from a preset's name: raw (or f16), k8v8, k8v4, k4v4, k4v3,
+ * k3v3, k3v2, k2v2. INVALID_ARGUMENT for another name. */
+KVAULT_API kvault_status kvault_preset(const char* name, kvault_scheme* key_scheme,
+                                       kvault_scheme* value_scheme, kvault_error* error);
+
+/* Names of the devices this build can try, in order of preference; NULL past the last. */
+KVAULT_API const char* kvault_device_name(uint32_t index);
+
+/* ---- 3. Caches --------------------------------------------------------------------------- */
+
+/* A cache is the memory of one chat: for every layer the first page raw, the newest 128 to 255
+ * tokens raw, and everything between sealed. All layers advance together: a step of the model
+ * appends the same tokens to each layer, in any portions. */
+typedef struct kvault_cache kvault_cache;
+
+/* How keys are equalised channel by channel before they are coded. */
+typedef enum kvault_equalise {
+  KVAULT_EQUALISE_LEARN = 0, /* from the first 256 tokens' queries and keys */
+  KVAULT_EQUALISE_GIVEN = 1, /* by the vectors in `equaliser` */
+  KVAULT_EQUALISE_NONE = 2
+} kvault_equalise;
+
+typedef enum kvault_raw_pages {
+  KVAULT_RAW_SINK_AND_TAIL = 0, /* first page and newest 128 to 255 tokens stay raw */
+  KVAULT_RAW_NONE = 1           /* every full page is sealed at once: to measure the codec */
+} kvault_raw_pages;
+
+typedef struct kvault_cache_options {
+  uint32_t struct_size;
+  uint32_t n_layer;
+  const kvault_layer* layers; /* [n_layer] */
+  kvault_row_type row_type;   /* of the rows that append takes; 0 = f16 */
+  kvault_equalise equalise;
+  kvault_raw_pages raw_pages;
+  const uint16_t* equaliser; /* f16 [full-attention layer][n_kv_head][key_head_dim], for GIVEN */
+  uint64_t n_token_max;      /* limit; 0 = 2^24 */
+  const char* device;        /* "cpu", ...; NULL = cpu */
+  uint32_t n_thread;         /* of the cpu device; 0 = one per core */
+  uint32_t centre_values;    /* 1: values are centred per page as keys are */
+} kvault_cache_options;
+#define KVAULT_CACHE_OPTIONS_INIT {sizeof(kvault_cache_options)}
+
+KVAULT_API kvault_status kvault_cache_create(const kvault_cache_options* options,
+                                             kvault_cache** out_cache, kvault_error* error);
+KVAULT_API void kvault_cache_destroy(kvault_cache* cache);
+
+/* Tokens that every layer holds. */
+KVAULT_API uint64_t kvault_cache_n_token(const kvault_cache* cache);
+
+/* Rows of one side: [n_token][n_kv_head][head_dim] of the cache's row type. A stride of 0 means
+ * dense. Every element must be finite. */
+typedef struct kvault_rows {
+  const void* data;
+  uint32_t n_token;
+  uint32_t reserved;
+  int64_t token_stride_bytes;
+  int64_t head_stride_bytes;
+} kvault_rows;
+
+/* Appends keys and values of one layer. The first append of a step fixes how far the step goes. */
+KVAULT_API kvault_status kvault_cache_append(kvault_cache* cache, uint32_t layer,
+                                             const kvault_rows* keys, const kvault_rows* values,
+                                             kvault_error* error);
+
+typedef struct kvault_attend_options {
+  uint32_t struct_size;
+  uint32_t n_q;
+  const float* q;      /* [n_q][n_head][key_head_dim] */
+  float* out;          /* [n_q][n_head][value_head_dim] */
+  float* lse;          /* [n_q][n_head], or NULL: log-sum-exp of the scaled, masked logits */
+  float softmax_scale; /* 0 = 1/sqrt(key_head_dim) */
+  float logit_softcap; /* 0 = none; c: logits become c * tanh(logit / c) */
+  uint32_t window;     /* 0 = none; a sliding-window layer's own window always applies */
+  uint32_t not_causal; /* 0: query i of n_q stands at n_token - n_q + i and sees no later key */
+  const uint8_t* mask; /* [n_q][mask_stride], nonzero = visible, or NULL */
+  uint64_t mask_stride; /* >= n_token of the layer */
+} kvault_attend_options;
+#define KVAULT_ATTEND_OPTIONS_INIT {sizeof(kvault_attend_options)}
+
+/* Attends with the newest n_q tokens' queries. Those may reach back into the page before the
+ * newest, no further (OUT_OF_RANGE): for longer stretches use kvault_cache_append_attend. A row
+ * that sees no key gives zeros and an lse of -infinity. */
+KVAULT_API kvault_status kvault_cache_attend(kvault_cache* cache, uint32_t layer,
+                                             const kvault_attend_options* options,
+                                             kvault_error* error);
+
+/* Appends n_q tokens and attends with their n_q queries, of any number: prefill. How a stretch is
+ * cut into calls never changes what a query sees. */
+KVAULT_API kvault_status kvault_cache_append_attend(kvault_cache* cache, uint32_t layer,
+                                                    const kvault_rows* keys,
+                                                    const kvault_rows* values,
+                                                    const kvault_attend_options* options,
+                                                    kvault_error* error);
+
+/* The state of a recurrent layer after its first `position` tokens; replaces the one before. */
+KVAULT_API kvault_status kvault_cache_set_state(kvault_cache* cache, uint32_t layer,
+                                                uint64_t position, const void* bytes,
+                                                size_t size_bytes, kvault_error* error);
+/* Borrowed until the next set_state, rollback or destroy; *out_size_bytes = 0 where none is set. */
+KVAULT_API kvault_status kvault_cache_state(const kvault_cache* cache, uint32_t layer,
+                                            const void** out_bytes, size_t* out_size_bytes,
+                                            kvault_error* error);
+
+/* Where a rollback or fork landed. */
+typedef struct kvault_kept {
+  uint64_t n_token; /* kept; the engine replays what lies between this and what it asked for */
+  uint32_t exact;   /* 1: a replay gives the bits of a fresh run. 0: the page before the kept
+                       position is no longer raw, so the first 128 replayed queries see it coded */
+  uint32_t reserved;
+} kvault_kept;
+
+/* Forgets tokens >= n_token: exactly where the position lies in the raw tail or the first page,
+ * else down to the last page boundary before it. OUT_OF_RANGE beyond the end. */
+KVAULT_API kvault_status kvault_cache_rollback(kvault_cache* cache, uint64_t n_token,
+                                               kvault_kept* out_kept, kvault_error* error);
+/* A second cache with the first n_token tokens (kept as rollback keeps them). Sealed pages are
+ * shared, not copied. */
+KVAULT_API kvault_status kvault_cache_fork(const kvault_cache* cache, uint64_t n_token,
+                                           kvault_cache** out_fork, kvault_kept* out_kept,
+                                           kvault_error* error);
+
+/* Reads rows back, in any row type: raw ones verbatim, sealed ones reconstructed.
+ * out: [n_token][n_kv_head][head_dim] */
+KVAULT_API kvault_status kvault_cache_read_rows(kvault_cache* cache, uint32_t layer,
+                                                kvault_side side, uint64_t first_token,
+                                                uint64_t n_token, kvault_row_type type, void* out,
+                                                size_t out_size_bytes, kvault_error* error);
+
+/* One block as stored: its format byte (docs/format.md) and its bytes. Pages that are not sealed
+ * are raw blocks of which only the first n_valid rows exist. */
+typedef struct kvault_block {
+  uint32_t format;
+  uint32_t n_valid;
+  size_t size_bytes;
+} kvault_block;
+/* out may be NULL to ask for the size. */
+KVAULT_API kvault_status kvault_cache_read_block(kvault_cache* cache, uint32_t layer,
+                                                 kvault_side side, uint64_t page, uint32_t kv_head,
+                                                 kvault_block* out_block, void* out,
+                                                 size_t out_size_bytes, kvault_error* error);
+
+typedef struct kvault_cache_stats {
+  uint32_t struct_size;
+  uint32_t reserved;
+  uint64_t n_token;
+  uint64_t n_sealed_page; /* per layer */
+  uint64_t f16_size_bytes;    /* what an f16 cache of these tokens would take */
+  uint64_t stored_size_bytes; /* all blocks and raw rows in use, padding included */
+  double bits_per_element;    /* stored bits over elements of K and V, all-in */
+} kvault_cache_stats;
+#define KVAULT_CACHE_STATS_INIT {sizeof(kvault_cache_stats)}
+KVAULT_API kvault_status kvault_cache_get_stats(const kvault_cache* cache,
+                                                kvault_cache_stats* out_stats, kvault_error* error);
+
+/* ---- 4. The daemon ----------------------------------------------------------------------- */
+
+/* A connection to kvaultd, which keeps sessions on disk. Local socket only. */
+typedef struct kvault_client kvault_client;
+
+typedef struct kvault_client_options {
+  uint32_t struct_size;
+  uint32_t no_auto_start;     /* 1: UNREACHABLE instead of starting kvaultd where none runs */
+  const char* socket_path;    /* NULL: the user's default */
+  const char* data_directory; /* given to a kvaultd that is started; NULL: the default */
+  const char* daemon_path;    /* NULL: $KVAULTD, beside the library, then PATH */
+  const char* app_name;       /* for the daemon's log; NULL: "app" */
+  uint32_t timeout_ms;        /* of one request; 0 = 30000 */
+  uint32_t reserved;
+} kvault_client_options;
+#define KVAULT_CLIENT_OPTIONS_INIT {sizeof(kvault_client_options)}
+
+KVAULT_API kvault_status kvault_client_connect(const kvault_client_options* options,
+                                               kvault_client** out_client, kvault_error* error);
+/* Sessions of the client are closed first. */
+KVAULT_API void kvault_client_disconnect(kvault_client* client);
+
+typedef struct kvault_session_info {
+  char id[33];     /* 32 hexadecimal digits */
+  char name[257];
+  uint16_t reserved;
+  uint32_t reserved2;
+  uint64_t commit_number;
+  uint64_t n_token;
+  uint64_t n_page;
+  uint64_t stored_size_bytes; /* on disk, records and padding included */
+  int64_t last_used_unix_s;
+} kvault_session_info;
+
+/* Called once per session; return 0 to stop. */
+typedef int (*kvault_session_visitor)(const kvault_session_info* info, void* user);
+KVAULT_API kvault_status kvault_client_list(kvault_client* client, kvault_session_visitor visitor,
+                                            void* user, kvault_error* error);
+/* name_or_id: a session's name or its id. */
+KVAULT_API kvault_status kvault_client_delete(kvault_client* client, const char* name_or_id,
+                                              kvault_error* error);
+
+typedef struct kvault_daemon_stats {
+  uint32_t struct_size;
+  uint32_t n_session;
+  uint32_t n_connection;
+  uint32_t reserved;
+  uint64_t live_size_bytes; /* records that some session needs */
+  uint64_t pack_size_bytes; /* all packs on disk */
+} kvault_daemon_stats;
+#define KVAULT_DAEMON_STATS_INIT {sizeof(kvault_daemon_stats)}
+KVAULT_API kvault_status kvault_client_stats(kvault_client* client, kvault_daemon_stats* out_stats,
+                                             kvault_error* error);
+
+/* Reads every stored byte of a session (NULL: of all) and checks it. */
+typedef struct kvault_verify_report {
+  uint64_t n_record;
+  uint64_t n_damaged;
+  uint64_t size_bytes;
+} kvault_verify_report;
+KVAULT_API kvault_status kvault_client_verify(kvault_client* client, const char* name_or_id,
+                                              kvault_verify_report* out_report,
+                                              kvault_error* error);
+/* Finishes what is queued and ends the daemon. */
+KVAULT_API kvault_status kvault_client_shutdown(kvault_client* client, kvault_error* error);
+
+/* ---- 5. Sessions ------------------------------------------------------------------------- */
+
+/* A session is a cache with a home on disk. */
+typedef struct kvault_session kvault_session;
+
+/* What must be equal for a saved state to mean anything: weights hash, LoRA, rope, vocabulary, ...
+ * Compared field by field; IDENTITY_MISMATCH names the first that differs. */
+typedef struct kvault_identity_field {
+  const char* name;
+  const char* value;
+} kvault_identity_field;
+
+/* Called during long work; return 0 to cancel (CANCELLED). */
+typedef int (*kvault_progress)(uint64_t done_bytes, uint64_t total_bytes, void* user);
+
+typedef struct kvault_session_options {
+  uint32_t struct_size;
+  uint32_t n_identity;
+  const char* name;                       /* unique among the user's sessions */
+  const kvault_identity_field* identity;  /* [n_identity] */
+  const kvault_cache_options* cache;      /* shape, row type, device */
+  kvault_progress progress;               /* may be NULL */
+  void* progress_user;
+  uint32_t create; /* 1: create it where there is none (kvault_session_open) */
+  uint32_t copy;   /* 1: copy the pages into memory instead of mapping the packs */
+} kvault_session_options;
+#define KVAULT_SESSION_OPTIONS_INIT {sizeof(kvault_session_options)}
+
+/* Opens a session for reading and writing and restores its cache as of the last acknowledged
+ * save. Every segment's checksum is verified before it is used (CORRUPT). One writer at a time
+ * (BUSY). The client must outlive the session. */
+KVAULT_API kvault_status kvault_session_open(kvault_client* client,
+                                             const kvault_session_options* options,
+                                             kvault_session** out_session, kvault_error* error);
+/* Closes without saving. */
+KVAULT_API void kvault_session_close(kvault_session* session);
+
+/* The session's cache; borrowed, lives as long as the session. */
+KVAULT_API kvault_cache* kvault_session_cache(kvault_session* session);
+KVAULT_API kvault_status kvault_session_get_info(const kvault_session* session,
+                                                 kvault_session_info* out_info,
+                                                 kvault_error* error);
+
+typedef struct kvault_save_info {
+  uint64_t commit_number;
+  uint64_t n_token;
+  uint64_t n_page;        /* sealed pages written by this save */
+  uint64_t written_bytes; /* sent to the disk by this save */
+} kvault_save_info;
+
+/* Saves everything appended since the last save; returns once it is durable. token_id:
+ * [n_token_id], the ids of the tokens since the last saved position (or since the position a
+ * rollback kept). CONFLICT where someone else has saved in between. */
+KVAULT_API kvault_status kvault_session_save(kvault_session* session, const uint32_t* token_id,
+                                             size_t n_token_id, kvault_save_info* out_info,
+                                             kvault_error* error);
+
+/* The ids of the saved tokens: [*out_n_token], borrowed until the next call on the session. */
+KVAULT_API kvault_status kvault_session_tokens(const kvault_session* session,
+                                               const uint32_t** out_token_id,
+                                               uint64_t* out_n_token, kvault_error* error);
+
+/* kvault_cache_rollback on the session's cache; durable with the next save. */
+KVAULT_API kvault_status kvault_session_rollback(kvault_session* session, uint64_t n_token,
+                                                 kvault_kept* out_kept, kvault_error* error);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* KVAULT_H */

@@ -1,0 +1,111 @@
+#include "sdk/src/cache_handle.hpp"
+
+#include <string>
+#include <string_view>
+
+#include "kvault_backends.hpp"
+
+namespace kvault::c {
+namespace {
+
+Result<LayerSpec> to_layer(const kvault_layer& layer, std::uint32_t index) {
+  const auto to_scheme = [index](kvault_scheme scheme) -> Result<Scheme> {
+    switch (scheme) {
+      case KVAULT_RAW:
+        return Scheme::raw;
+      case KVAULT_Q8:
+        return Scheme::q8;
+      case KVAULT_TQ4:
+        return Scheme::tq4;
+      case KVAULT_TQ3:
+        return Scheme::tq3;
+      case KVAULT_TQ2:
+        return Scheme::tq2;
+    }
+    return fail(Errc::invalid_argument,
+                message("layer ", index, ": unknown scheme ", static_cast<int>(scheme)));
+  };
+  if (layer.kind < KVAULT_FULL_ATTENTION || layer.kind > KVAULT_NO_MEMORY) {
+    return fail(Errc::invalid_argument,
+                message("layer ", index, ": unknown kind ", static_cast<int>(layer.kind)));
+  }
+  LayerSpec spec;
+  spec.kind = static_cast<LayerKind>(layer.kind);
+  if (!spec.has_attention()) return spec;
+  spec.n_head = layer.n_head;
+  spec.n_kv_head = layer.n_kv_head;
+  spec.key_head_dim = layer.key_head_dim;
+  spec.value_head_dim = layer.value_head_dim;
+  if (spec.kind == LayerKind::sliding_window) {
+    spec.window = layer.window;
+    return spec;
+  }
+  KVAULT_TRY(spec.key_scheme, to_scheme(layer.key_scheme));
+  KVAULT_TRY(spec.value_scheme, to_scheme(layer.value_scheme));
+  return spec;
+}
+
+std::vector<std::vector<Half>> to_equalisers(const kvault_cache_options& options,
+                                             const std::vector<LayerSpec>& layers) {
+  std::vector<std::vector<Half>> equalisers(layers.size());
+  const std::uint16_t* source = options.equaliser;
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    if (layers[i].kind != LayerKind::full_attention) continue;
+    const std::size_t n = std::size_t{layers[i].n_kv_head} * layers[i].key_head_dim;
+    for (std::size_t j = 0; j < n; ++j) equalisers[i].push_back(Half{source[j]});
+    source += n;
+  }
+  return equalisers;
+}
+
+}  // namespace
+
+Result<std::shared_ptr<Device>> open_device(const char* name, std::uint32_t n_thread) {
+  const std::string_view wanted = name == nullptr || *name == '\0' ? "cpu" : name;
+  std::string known;
+  for (const BackendEntry& entry : backends()) {
+    if (entry.name == wanted) {
+      KVAULT_TRY(std::unique_ptr<Device> device, entry.open({.n_thread = n_thread}));
+      return std::shared_ptr<Device>(std::move(device));
+    }
+    known += known.empty() ? "" : ", ";
+    known += entry.name;
+  }
+  return fail(Errc::not_found,
+              message("no device \"", wanted, "\" in this build; it has: ", known));
+}
+
+Result<CacheOptions> to_cache_options(const kvault_cache_options& options) {
+  CacheOptions result;
+  KVAULT_CHECK([&]() -> Result<> {
+    if (options.n_layer == 0 || options.layers == nullptr || options.n_layer > 1024) {
+      return fail(Errc::invalid_argument,
+                  message(options.n_layer, " layers, but 1 to 1024 are possible"));
+    }
+    return {};
+  }());
+  if (options.row_type != 0) result.shape.row_type = static_cast<RowType>(options.row_type);
+  for (std::uint32_t i = 0; i < options.n_layer; ++i) {
+    KVAULT_TRY(LayerSpec spec, to_layer(options.layers[i], i));
+    result.shape.layers.push_back(spec);
+  }
+  if (options.equalise < KVAULT_EQUALISE_LEARN || options.equalise > KVAULT_EQUALISE_NONE ||
+      options.raw_pages < KVAULT_RAW_SINK_AND_TAIL || options.raw_pages > KVAULT_RAW_NONE) {
+    return fail(Errc::invalid_argument,
+                message("unknown equalise ", static_cast<int>(options.equalise), " or raw_pages ",
+                        static_cast<int>(options.raw_pages)));
+  }
+  result.equalise = static_cast<Equalise>(options.equalise);
+  result.raw_policy = static_cast<RawPolicy>(options.raw_pages);
+  if (result.equalise == Equalise::given) {
+    if (options.equaliser == nullptr) {
+      return fail(Errc::invalid_argument, "equalise is GIVEN, but equaliser is NULL");
+    }
+    result.equalisers = to_equalisers(options, result.shape.layers);
+  }
+  if (options.n_token_max != 0) result.n_token_max = options.n_token_max;
+  result.centre_values = options.centre_values != 0;
+  return result;
+}
+
+}  // namespace kvault::c
