@@ -18,8 +18,11 @@ endif()
 find_program(KVAULT_CCACHE ccache)
 mark_as_advanced(KVAULT_CCACHE)
 if(KVAULT_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
-  set(CMAKE_C_COMPILER_LAUNCHER "${KVAULT_CCACHE}")
-  set(CMAKE_CXX_COMPILER_LAUNCHER "${KVAULT_CCACHE}")
+  # The sloppiness is what ccache asks for to cache sources that use a precompiled header.
+  set(launcher "${CMAKE_COMMAND}" -E env CCACHE_SLOPPINESS=pch_defines,time_macros
+               "${KVAULT_CCACHE}")
+  set(CMAKE_C_COMPILER_LAUNCHER ${launcher})
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${launcher})
 endif()
 
 add_library(kvault_options INTERFACE)

@@ -41,6 +41,8 @@ class LayerCache {
   std::uint64_t n_token() const { return n_token_; }
   const KeyEqualiser& equaliser() const { return equaliser_; }
   RowType row_type() const { return raw_.type(); }
+  /// Raw pages kept beside the first.
+  std::uint32_t n_ring() const { return raw_.n_ring(); }
 
   /// The least page >= 1 whose rows are still raw; page 0 always is (but under RawPolicy::none).
   std::uint64_t raw_begin() const { return raw_begin_; }

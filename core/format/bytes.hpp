@@ -21,9 +21,7 @@ class ByteWriter {
       target_.push_back(static_cast<std::byte>((std::uint64_t{value} >> (8 * i)) & 0xFFU));
     }
   }
-  void put_bytes(std::span<const std::byte> bytes) {
-    target_.insert(target_.end(), bytes.begin(), bytes.end());
-  }
+  void put_bytes(std::span<const std::byte> bytes);
   void put_text(std::string_view text) { put_bytes(std::as_bytes(std::span(text))); }
   void put_zeros(std::size_t count) { target_.resize(target_.size() + count); }
 

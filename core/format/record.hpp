@@ -73,15 +73,15 @@ struct Chunk {
   std::uint64_t size_bytes = 0;
   std::uint64_t checksum = 0;  ///< payload_checksum() of the chunk's bytes
   /// segment only: format bytes of K of kv head 0, 1, ..., then of V of kv head 0, 1, ...
-  std::vector<BlockFormat> formats;
+  std::vector<BlockFormat> formats{};
   friend bool operator==(const Chunk&, const Chunk&) = default;
 };
 
 /// What the payload of a page, tail or snapshot holds. Chunks ascend in offset and do not overlap;
 /// the bytes between them are zero.
 struct PayloadMeta {
-  std::vector<std::uint32_t> token_ids;  ///< [n_token] in pages and tails; empty in snapshots
-  std::vector<Chunk> chunks;
+  std::vector<std::uint32_t> token_ids{};  ///< [n_token] in pages and tails; empty in snapshots
+  std::vector<Chunk> chunks{};
   friend bool operator==(const PayloadMeta&, const PayloadMeta&) = default;
 };
 
@@ -108,8 +108,8 @@ struct CommitMeta {
   std::uint64_t n_page = 0;        ///< sealed pages
   std::uint64_t created_at_s = 0;  ///< of the session, seconds since 1970
   std::uint64_t committed_at_s = 0;
-  SessionDescription description;
-  std::vector<LiveRecord> records;
+  SessionDescription description{};
+  std::vector<LiveRecord> records{};
   friend bool operator==(const CommitMeta&, const CommitMeta&) = default;
 };
 
@@ -119,7 +119,7 @@ struct RecordHeader {
   RecordKind kind = RecordKind::page;
   std::uint64_t length_bytes = 0;
   std::uint64_t transaction = 0;
-  SessionId session;
+  SessionId session{};
   std::uint64_t commit_number = 0;
   std::uint64_t first_token = 0;
   std::uint32_t n_token = 0;
@@ -129,8 +129,8 @@ struct RecordHeader {
   std::uint64_t payload_bytes = 0;
   std::uint64_t pack_id = 0;   ///< of the pack it was written to
   std::uint64_t checksum = 0;  ///< XXH3-64 of header (this field zero) and meta
-  PageKey key;
-  PageKey parent_key;
+  PageKey key{};
+  PageKey parent_key{};
   friend bool operator==(const RecordHeader&, const RecordHeader&) = default;
 
   /// Bytes of header and meta: what parse_head() needs.

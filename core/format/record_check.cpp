@@ -108,6 +108,10 @@ Result<> check_range(const RecordDraft& draft) {
                 message("a ", name_of(draft.kind), " record of ", draft.n_token,
                         " tokens from token ", draft.first_token));
   }
+  if (draft.payload_bytes > kRecordSizeMax) {
+    return fail(Errc::limit_exceeded, message("a payload of ", draft.payload_bytes,
+                                              " bytes; the limit is ", kRecordSizeMax));
+  }
   if (draft.meta.token_ids.size() != draft.n_token) {
     return fail(Errc::invalid_argument,
                 message(draft.meta.token_ids.size(), " token ids for ", draft.n_token, " tokens"));
@@ -123,7 +127,9 @@ Result<> check_complete(const ModelShape& shape, const RecordDraft& draft,
                                                             : ChunkKind::recurrent_state;
   for (std::uint32_t layer = 0; layer < shape.layers.size(); ++layer) {
     const LayerSpec& spec = shape.layers[layer];
-    const bool is_needed = is_snapshot ? spec.kind == LayerKind::recurrent : spec.has_attention();
+    bool is_needed = is_snapshot ? spec.kind == LayerKind::recurrent : spec.has_attention();
+    // Rows that have left the window of a sliding layer are gone; nobody needs them.
+    if (draft.kind == RecordKind::page && spec.kind == LayerKind::sliding_window) is_needed = false;
     if (is_needed && !seen.contains({needed, layer})) {
       return fail(Errc::incomplete, message("a ", name_of(draft.kind), " record without the ",
                                             name_of(needed), " of layer ", layer));

@@ -13,7 +13,7 @@ struct RecordDraft {
   RecordKind kind = RecordKind::page;
   std::uint64_t first_token = 0;
   std::uint32_t n_token = 0;
-  PayloadMeta meta;
+  PayloadMeta meta{};
   std::uint64_t payload_bytes = 0;
 };
 
@@ -25,8 +25,9 @@ Result<std::uint64_t> chunk_size_bytes(const ModelShape& shape, const Chunk& chu
 
 /// Whether a draft fits a session of this shape, to the last number:
 ///
-///   page      n_token = 128, first_token = 128 * page; one segment for every attention layer;
-///             in page 0 at most one equaliser for every full-attention layer with coded K
+///   page      n_token = 128, first_token = 128 * page; one segment for every full-attention layer,
+///             at most one for every sliding window (rows that have left it are gone); in page 0
+///             at most one equaliser for every full-attention layer with coded K
 ///   tail      n_token = 1..65536; rows for every attention layer; at most one query energy for
 ///             every full-attention layer with coded K, where first_token < 256
 ///   snapshot  n_token = 0; one recurrent state of 1 byte or more for every recurrent layer

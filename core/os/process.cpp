@@ -111,13 +111,15 @@ Result<int> wait_for_exit(pid_t child, Deadline deadline) {
 }
 
 [[noreturn]] void relay_report_and_exit(int report) {
-  std::string text;
-  const bool complete = drain(report, Deadline::max(), text);
-  if (complete && text == "ready") ::_exit(0);
-  if (text.empty()) text = "kvaultd: ended before it was ready";
+  std::string text;  // the exit status as one character, then words for stderr
+  drain(report, Deadline::max(), text);
+  if (text.empty()) text = "\1ended before it was ready";
+  const int status = text.front();
   text += '\n';
-  [[maybe_unused]] const ssize_t written = ::write(2, text.data(), text.size());
-  ::_exit(1);
+  if (status != 0) {
+    [[maybe_unused]] const ssize_t written = ::write(2, text.data() + 1, text.size() - 1);
+  }
+  ::_exit(status);
 }
 
 }  // namespace
@@ -175,7 +177,7 @@ Result<Background> Background::enter() {
 }
 
 Background::~Background() {
-  if (report_ >= 0) report_failure("kvaultd: ended before it was ready");
+  if (report_ >= 0) report_failure(1, "ended before it was ready");
 }
 
 void Background::report_ready() noexcept {
@@ -184,12 +186,16 @@ void Background::report_ready() noexcept {
     for (const int standard : {0, 1, 2}) ::dup2(null, standard);
     ::close(null);
   }
-  report_failure("ready");
+  report(0, {});
 }
 
-void Background::report_failure(std::string_view why) noexcept {
+void Background::report_failure(int status, std::string_view why) noexcept { report(status, why); }
+
+void Background::report(int status, std::string_view why) noexcept {
   if (report_ < 0) return;
-  [[maybe_unused]] const ssize_t written = ::write(report_, why.data(), why.size());
+  const char first = static_cast<char>(status);
+  [[maybe_unused]] ssize_t written = ::write(report_, &first, 1);
+  written = ::write(report_, why.data(), why.size());
   ::close(std::exchange(report_, -1));
 }
 

@@ -18,7 +18,7 @@ Result<int> run_program(const std::filesystem::path& program,
                         std::string& stderr_text);
 
 /// Moves this program into the background: a child in a session of its own goes on, the parent
-/// stays until the child reports and exits with 0, or 1 and the child's words on stderr.
+/// stays until the child reports and exits with the child's status and words.
 /// Call it before any thread exists. Destroyed without a report, it reports a failure.
 class Background {
  public:
@@ -27,13 +27,14 @@ class Background {
   Background& operator=(Background&&) = delete;
   ~Background();
 
-  /// The parent exits with 0; stderr becomes /dev/null.
+  /// The parent exits with 0; stdin, stdout and stderr become /dev/null.
   void report_ready() noexcept;
-  /// The parent prints `why` and exits with 1.
-  void report_failure(std::string_view why) noexcept;
+  /// The parent prints `why` and exits with `status`. pre: 1 <= status <= 127
+  void report_failure(int status, std::string_view why) noexcept;
 
  private:
   explicit Background(int report) : report_(report) {}
+  void report(int status, std::string_view why) noexcept;
   int report_ = -1;
 };
 

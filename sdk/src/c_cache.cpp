@@ -104,7 +104,7 @@ kvault_status kvault_cache_create(const kvault_cache_options* options, kvault_ca
     KVAULT_CHECK(kvault::check(converted));
     KVAULT_TRY(auto device, kvault::c::open_device(given.device, given.n_thread));
     KVAULT_TRY(auto cache, kvault::Cache::create(*device, std::move(converted)));
-    *out_cache = new kvault_cache{std::move(device), std::move(cache)};
+    *out_cache = new kvault_cache(std::move(device), std::move(cache));
     return {};
   });
 }
@@ -194,7 +194,7 @@ kvault_status kvault_cache_fork(const kvault_cache* cache, uint64_t n_token,
     KVAULT_CHECK(require(cache, "cache"));
     kvault::Kept kept;
     KVAULT_TRY(auto fork, cache->cache.fork(Tokens(n_token), &kept));
-    *out_fork = new kvault_cache{cache->device, std::move(fork)};
+    *out_fork = new kvault_cache(cache->device, std::move(fork));
     store_kept(kept, out_kept);
     return {};
   });

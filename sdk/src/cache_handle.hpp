@@ -8,11 +8,19 @@
 #include "core/device/device.hpp"
 #include "kvault/kvault.h"
 
-/// What a kvault_cache pointer points to: a cache and a share in its device, which a fork holds
-/// too.
+/// What a kvault_cache pointer points to: a cache of its own or a session's, and a share in its
+/// device, which forks hold too.
 struct kvault_cache {
+  kvault_cache(std::shared_ptr<kvault::Device> shared_device, kvault::Cache owned)
+      : device(std::move(shared_device)),
+        own(std::make_unique<kvault::Cache>(std::move(owned))),
+        cache(*own) {}
+  kvault_cache(std::shared_ptr<kvault::Device> shared_device, kvault::Cache* borrowed)
+      : device(std::move(shared_device)), cache(*borrowed) {}
+
   std::shared_ptr<kvault::Device> device;
-  kvault::Cache cache;
+  std::unique_ptr<kvault::Cache> own;
+  kvault::Cache& cache;
 };
 
 namespace kvault::c {

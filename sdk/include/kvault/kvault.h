@@ -45,7 +45,7 @@ KVAULT_API const char* kvault_version_string(void);
 typedef enum kvault_status {
   KVAULT_OK = 0,
 #define KVAULT_ERROR(name, NAME, number, text) KVAULT_##NAME = number,
-#include "errors.inc"
+#include <kvault/errors.inc>
 #undef KVAULT_ERROR
   KVAULT_STATUS_FORCE_INT = 0x7FFFFFFF
 } kvault_status;
@@ -136,7 +136,9 @@ typedef struct kvault_cache_options {
   uint32_t n_thread;         /* of the cpu device; 0 = one per core */
   uint32_t centre_values;    /* 1: values are centred per page as keys are */
 } kvault_cache_options;
-#define KVAULT_CACHE_OPTIONS_INIT {sizeof(kvault_cache_options)}
+#define KVAULT_CACHE_OPTIONS_INIT                                              \
+  {sizeof(kvault_cache_options), 0, NULL, (kvault_row_type)0,                  \
+   KVAULT_EQUALISE_LEARN, KVAULT_RAW_SINK_AND_TAIL, NULL, 0, NULL, 0, 0}
 
 KVAULT_API kvault_status kvault_cache_create(const kvault_cache_options* options,
                                              kvault_cache** out_cache, kvault_error* error);
@@ -173,7 +175,8 @@ typedef struct kvault_attend_options {
   const uint8_t* mask; /* [n_q][mask_stride], nonzero = visible, or NULL */
   uint64_t mask_stride; /* >= n_token of the layer */
 } kvault_attend_options;
-#define KVAULT_ATTEND_OPTIONS_INIT {sizeof(kvault_attend_options)}
+#define KVAULT_ATTEND_OPTIONS_INIT \
+  {sizeof(kvault_attend_options), 0, NULL, NULL, NULL, 0.0F, 0.0F, 0, 0, NULL, 0}
 
 /* Attends with the newest n_q tokens' queries. Those may reach back into the page before the
  * newest, no further (OUT_OF_RANGE): for longer stretches use kvault_cache_append_attend. A row
@@ -246,7 +249,7 @@ typedef struct kvault_cache_stats {
   uint64_t stored_size_bytes; /* all blocks and raw rows in use, padding included */
   double bits_per_element;    /* stored bits over elements of K and V, all-in */
 } kvault_cache_stats;
-#define KVAULT_CACHE_STATS_INIT {sizeof(kvault_cache_stats)}
+#define KVAULT_CACHE_STATS_INIT {sizeof(kvault_cache_stats), 0, 0, 0, 0, 0, 0.0}
 KVAULT_API kvault_status kvault_cache_get_stats(const kvault_cache* cache,
                                                 kvault_cache_stats* out_stats, kvault_error* error);
 
@@ -265,7 +268,8 @@ typedef struct kvault_client_options {
   uint32_t timeout_ms;        /* of one request; 0 = 30000 */
   uint32_t reserved;
 } kvault_client_options;
-#define KVAULT_CLIENT_OPTIONS_INIT {sizeof(kvault_client_options)}
+#define KVAULT_CLIENT_OPTIONS_INIT \
+  {sizeof(kvault_client_options), 0, NULL, NULL, NULL, NULL, 0, 0}
 
 KVAULT_API kvault_status kvault_client_connect(const kvault_client_options* options,
                                                kvault_client** out_client, kvault_error* error);
@@ -300,7 +304,7 @@ typedef struct kvault_daemon_stats {
   uint64_t live_size_bytes; /* records that some session needs */
   uint64_t pack_size_bytes; /* all packs on disk */
 } kvault_daemon_stats;
-#define KVAULT_DAEMON_STATS_INIT {sizeof(kvault_daemon_stats)}
+#define KVAULT_DAEMON_STATS_INIT {sizeof(kvault_daemon_stats), 0, 0, 0, 0, 0}
 KVAULT_API kvault_status kvault_client_stats(kvault_client* client, kvault_daemon_stats* out_stats,
                                              kvault_error* error);
 
@@ -342,7 +346,8 @@ typedef struct kvault_session_options {
   uint32_t create; /* 1: create it where there is none (kvault_session_open) */
   uint32_t copy;   /* 1: copy the pages into memory instead of mapping the packs */
 } kvault_session_options;
-#define KVAULT_SESSION_OPTIONS_INIT {sizeof(kvault_session_options)}
+#define KVAULT_SESSION_OPTIONS_INIT \
+  {sizeof(kvault_session_options), 0, NULL, NULL, NULL, NULL, NULL, 0, 0}
 
 /* Opens a session for reading and writing and restores its cache as of the last acknowledged
  * save. Every segment's checksum is verified before it is used (CORRUPT). One writer at a time

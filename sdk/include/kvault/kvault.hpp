@@ -554,7 +554,7 @@ struct IdentityField {
 
 /// kvault_session_options with owners.
 struct SessionOptions {
-  std::string name;
+  std::string name = {};
   std::span<const IdentityField> identity = {};
   CacheOptions cache = {};
   Progress progress = {};

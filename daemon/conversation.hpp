@@ -1,0 +1,184 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "daemon/connection.hpp"
+#include "daemon/lease_table.hpp"
+#include "daemon/storage_thread.hpp"
+
+namespace kvault {
+
+class Conversation;
+
+/// What conversations share and ask of the server. Loop thread only.
+class ConversationHost {
+ public:
+  virtual ~ConversationHost() = default;
+  virtual StorageThread& storage() = 0;
+  virtual LeaseTable& leases() = 0;
+  /// Null where the client is gone.
+  virtual Conversation* find(ConnectionId id) = 0;
+  virtual const std::string& server_id() const = 0;
+  virtual const std::string& data_directory() const = 0;
+  virtual std::uint64_t uptime_s() const = 0;
+  virtual std::uint32_t n_connection() const = 0;
+  virtual void log_greeting(const Connection& connection, const std::string& app_name) = 0;
+  /// Ends the daemon once what is queued is done.
+  virtual void stop() = 0;
+};
+
+/// What one client has said so far, and the answers to it: handshake, open sessions, uploads,
+/// credit. Understands frames; leaves everything that touches the disk to the storage thread, in
+/// the order it was asked. Loop thread only.
+class Conversation {
+ public:
+  Conversation(Connection& connection, ConversationHost& host)
+      : connection_(connection), host_(host) {}
+
+  void on_frame(const wire::FrameHeader& header, std::vector<std::byte>& body);
+  /// Reads on, or waits until the client has taken output and the storage thread has caught up.
+  void update_reading();
+  /// Tells the client why, and ends the connection.
+  void say_goodbye(const Error& error);
+  /// The connection is over: drops what was not committed, then gives the leases back.
+  void on_closed();
+
+  bool has_greeted() const noexcept { return version_ != 0; }
+
+ private:
+  using Body = std::vector<std::byte>;
+  using Header = wire::FrameHeader;
+
+  /// A record between BeginRecord and its commit. Tasks of the storage thread share it with this
+  /// conversation: `handle` is theirs alone, the rest never changes.
+  struct Upload {
+    SessionId session;
+    std::uint64_t payload_bytes = 0;
+    std::optional<RecordHandle> handle;
+  };
+  using SharedUpload = std::shared_ptr<Upload>;
+  /// The record whose data frames are coming in; `upload` is null once it is refused.
+  struct Incoming {
+    Header request;
+    std::uint64_t payload_bytes = 0;
+    std::uint64_t received_bytes = 0;
+    SharedUpload upload;
+  };
+
+  void greet(const Header& header, const Body& body);
+  void dispatch(const Header& header, Body& body);
+  void on_ping(const Header& header);
+  void on_shutdown(const Header& header);
+  void on_stats(const Header& header);
+  void on_verify(const Header& header, const wire::VerifySession& request);
+
+  void on_create(const Header& header, const wire::CreateSession& request);
+  void on_open(const Header& header, const wire::OpenSession& request);
+  void open(const Header& header, const Attachment& session, bool write);
+  void on_close_session(const Header& header, const wire::CloseSession& request);
+  void on_list(const Header& header, const wire::ListSessions& request);
+  void on_inspect(const Header& header, const wire::InspectSession& request);
+  void on_delete(const Header& header, const wire::DeleteSession& request);
+  void on_attach(const Header& header, const wire::Attach& request);
+
+  void on_begin(const Header& header, const wire::BeginRecord& request);
+  Result<SharedUpload> begin(const Header& header, const wire::BeginRecord& request);
+  void on_data(const Header& header, Body& body);
+  void write_data(Body body, bool is_last);
+  void on_written(const Header& request, std::uint64_t size, bool is_last, Result<> result);
+  void refuse_upload(const Header& request, const Error& error);
+  void on_abort(const Header& header, const wire::AbortRecord& request);
+  void on_commit(const Header& header, const wire::Commit& request);
+  /// The uploads a commit names, taken out of uploads_; they are used up also where it fails.
+  Result<std::vector<SharedUpload>> take_uploads(const wire::Commit& request);
+  std::vector<SharedUpload> take_uploads_of(const SessionId& session);
+
+  Result<> require_open(const SessionId& session) const;
+  Result<> require_lease(const SessionId& session) const;
+
+  void refuse(const Header& request, const Error& error);
+  void answer_done(const Header& request);
+  template <class Make>
+  void answer(const Header& request, Make make);
+  /// The request's root table goes to `handle`; a body that is none is refused.
+  template <class Table>
+  void with(const Header& header, const Body& body,
+            void (Conversation::*handle)(const Header&, const Table&));
+  /// `run(store)` on the storage thread; `done(self, result)` here, if the client is still there.
+  /// `bytes` is what the task holds of the client's data.
+  template <class Run, class Done>
+  void submit(std::uint64_t bytes, Run run, Done done);
+  /// Likewise for a request: an error of `run` is its refusal, a value goes to `done(self, value)`.
+  template <class Run, class Done>
+  void submit_request(const Header& request, Run run, Done done);
+
+  Connection& connection_;
+  ConversationHost& host_;
+  std::uint16_t version_ = 0;  ///< 0 before the handshake
+  std::string app_name_;
+
+  std::map<SessionId, bool> open_;                 ///< session -> for writing
+  std::map<std::uint64_t, SharedUpload> uploads_;  ///< by request id of BeginRecord
+  std::optional<Incoming> incoming_;
+  std::uint64_t credit_bytes_ = wire::kCreditBytes;
+
+  std::uint32_t n_waiting_ = 0;  ///< tasks of this client that are not done
+  std::uint64_t waiting_bytes_ = 0;
+};
+
+template <class Make>
+void Conversation::answer(const Header& request, Make make) {
+  Header header = request;
+  header.flags = wire::kFlagReply;
+  header.payload_offset = 0;
+  Result<wire::Frame> frame = wire::make_message(header, std::move(make));
+  connection_.send(frame ? std::move(*frame) : wire::make_refusal(request, frame.error()));
+}
+
+template <class Table>
+void Conversation::with(const Header& header, const Body& body,
+                        void (Conversation::*handle)(const Header&, const Table&)) {
+  const Result<const Table*> request = wire::verified<Table>(body);
+  if (request) {
+    (this->*handle)(header, **request);
+  } else {
+    refuse(header, request.error());
+  }
+}
+
+template <class Run, class Done>
+void Conversation::submit(std::uint64_t bytes, Run run, Done done) {
+  ++n_waiting_;
+  waiting_bytes_ += bytes;
+  auto finish = [&host = host_, id = connection_.id(), bytes,
+                 done = std::move(done)](auto result) mutable {
+    Conversation* self = host.find(id);
+    if (self == nullptr) return;
+    --self->n_waiting_;
+    self->waiting_bytes_ -= bytes;
+    done(*self, std::move(result));
+    self->update_reading();
+  };
+  host_.storage().submit(std::move(run), std::move(finish));
+}
+
+template <class Run, class Done>
+void Conversation::submit_request(const Header& request, Run run, Done done) {
+  auto settle = [request, done = std::move(done)](Conversation& self, auto result) mutable {
+    if (result) {
+      done(self, std::move(*result));
+    } else {
+      self.refuse(request, result.error());
+    }
+  };
+  submit(request.body_size, std::move(run), std::move(settle));
+}
+
+}  // namespace kvault

@@ -1,0 +1,220 @@
+#include <algorithm>
+#include <limits>
+
+#include "daemon/conversation.hpp"
+#include "daemon/session_lookup.hpp"
+#include "sdk/src/wire_convert.hpp"
+
+namespace kvault {
+namespace {
+
+using wire::Builder;
+
+flatbuffers::Offset<wire::SessionInfo> to_wire(Builder& builder, const SessionInfo& info) {
+  const auto name = builder.CreateString(info.name);
+  const wire::SessionId id = wire::to_wire(info.id);
+  return wire::CreateSessionInfo(builder, &id, name, info.commit_number, info.n_token, info.n_page,
+                                 info.live_bytes, info.created_at_s, info.committed_at_s);
+}
+
+flatbuffers::Offset<wire::SessionOk> to_wire(Builder& builder, const SessionInfo& info,
+                                             const SessionDescription& description,
+                                             std::size_t n_record) {
+  const auto info_offset = to_wire(builder, info);
+  const auto description_offset = wire::to_wire(builder, description);
+  return wire::CreateSessionOk(builder, info_offset, description_offset,
+                               static_cast<std::uint32_t>(n_record));
+}
+
+/// A page of an attachment: as many records from `first` on as one frame holds.
+flatbuffers::Offset<wire::AttachOk> to_wire(Builder& builder, const Attachment& attachment,
+                                            std::size_t first) {
+  std::vector<flatbuffers::Offset<flatbuffers::String>> packs;
+  std::vector<wire::RecordPlace> places;
+  std::map<std::string, std::uint32_t> pack_indices;
+  std::size_t path_bytes = 0;
+  const std::size_t n_record = attachment.records.size();
+  for (std::size_t i = std::min(first, n_record); i < n_record; ++i) {
+    const RecordLocation& record = attachment.records[i];
+    const std::string& path = record.pack_path.native();
+    if (places.size() == wire::kRecordsPerPage) break;
+    if (!places.empty() && path_bytes + path.size() > wire::kPathBytesPerPage) break;
+    const auto next_index = static_cast<std::uint32_t>(packs.size());
+    const auto [entry, is_new] = pack_indices.try_emplace(path, next_index);
+    if (is_new) {
+      packs.push_back(builder.CreateString(path));
+      path_bytes += path.size() + 16;
+    }
+    places.emplace_back(static_cast<std::uint16_t>(record.kind), entry->second, record.n_token,
+                        record.first_token, record.offset_bytes, record.length_bytes,
+                        record.checksum);
+  }
+  const auto info = to_wire(builder, attachment.info);
+  const auto paths = builder.CreateVector(packs);
+  const auto records = builder.CreateVectorOfStructs(places);
+  flatbuffers::Offset<wire::Description> description;
+  if (first == 0) description = wire::to_wire(builder, attachment.description);
+  return wire::CreateAttachOk(builder, info, static_cast<std::uint32_t>(n_record), paths, records,
+                              description);
+}
+
+}  // namespace
+
+void Conversation::on_create(const Header& header, const wire::CreateSession& request) {
+  Result<SessionDescription> description = wire::from_wire(*request.description());
+  if (!description) return refuse(header, description.error());
+  const auto run = [description = std::move(*description)](Store& store) -> Result<Attachment> {
+    KVAULT_TRY(SessionInfo info, store.create_session(description));
+    return Attachment{std::move(info), description, {}};
+  };
+  submit_request(header, run, [header](Conversation& self, const Attachment& created) {
+    self.answer(header, [&](Builder& builder) {
+      return to_wire(builder, created.info, created.description, 0);
+    });
+  });
+}
+
+void Conversation::on_open(const Header& header, const wire::OpenSession& request) {
+  std::optional<SessionDescription> offered;
+  if (request.description() != nullptr) {
+    Result<SessionDescription> description = wire::from_wire(*request.description());
+    if (!description) return refuse(header, description.error());
+    offered = std::move(*description);
+  } else if (request.write()) {
+    return refuse(header, Error{Errc::invalid_argument,
+                                "a writer must describe its model: identity and shape"});
+  }
+  const auto run = [text = request.session()->str(),
+                    offered = std::move(offered)](Store& store) -> Result<Attachment> {
+    KVAULT_TRY(Attachment session, attach_session(store, text));
+    if (offered) KVAULT_CHECK(check_identity(session.description, *offered));
+    return session;
+  };
+  const auto done = [header, write = request.write()](Conversation& self,
+                                                      const Attachment& session) {
+    self.open(header, session, write);
+  };
+  submit_request(header, run, done);
+}
+
+void Conversation::open(const Header& header, const Attachment& session, bool write) {
+  const SessionId id = session.info.id;
+  const auto entry = open_.find(id);
+  if (entry == open_.end() && open_.size() >= wire::kSessionsOpenMax) {
+    return refuse(header, Error{Errc::limit_exceeded,
+                                message("this connection has ", open_.size(),
+                                        " sessions open; the most is ", wire::kSessionsOpenMax)});
+  }
+  if (write) {
+    LeaseTable::Holder holder{connection_.id(), app_name_, connection_.peer().process_id};
+    const Result<> acquired = host_.leases().acquire(id, std::move(holder));
+    if (!acquired) return refuse(header, acquired.error());
+  }
+  // Opening for reading what one writes already does not take the lease away.
+  open_[id] = write || (entry != open_.end() && entry->second);
+  answer(header, [&](Builder& builder) {
+    return to_wire(builder, session.info, session.description, session.records.size());
+  });
+}
+
+void Conversation::on_close_session(const Header& header, const wire::CloseSession& request) {
+  const SessionId id = wire::from_wire(*request.session_id());
+  open_.erase(id);
+  const auto run = [dropped = take_uploads_of(id)](Store& store) -> Result<bool> {
+    for (const SharedUpload& upload : dropped) {
+      if (upload->handle) KVAULT_CHECK(store.abort_record(*upload->handle));
+    }
+    return true;
+  };
+  submit(header.body_size, run, [header, id](Conversation& self, const Result<bool>& result) {
+    self.open_.erase(id);  // an open that was under way when the close came is closed too
+    self.host_.leases().release(id, self.connection_.id());
+    if (!result) return self.refuse(header, result.error());
+    self.answer_done(header);
+  });
+}
+
+void Conversation::on_list(const Header& header, const wire::ListSessions& request) {
+  std::string after = request.after_name() != nullptr ? request.after_name()->str() : "";
+  const auto run = [after = std::move(after)](Store& store) {
+    return store.list_sessions(after, wire::kSessionsPerPage);
+  };
+  const auto done = [header](Conversation& self, const std::vector<SessionInfo>& sessions) {
+    self.answer(header, [&](Builder& builder) {
+      std::vector<flatbuffers::Offset<wire::SessionInfo>> infos;
+      for (const SessionInfo& info : sessions) infos.push_back(to_wire(builder, info));
+      return wire::CreateListSessionsOk(builder, builder.CreateVector(infos));
+    });
+  };
+  submit_request(header, run, done);
+}
+
+void Conversation::on_inspect(const Header& header, const wire::InspectSession& request) {
+  const auto run = [text = request.session()->str()](Store& store) {
+    return attach_session(store, text);
+  };
+  submit_request(header, run, [header](Conversation& self, const Attachment& session) {
+    self.answer(header, [&](Builder& builder) {
+      return to_wire(builder, session.info, session.description, session.records.size());
+    });
+  });
+}
+
+void Conversation::on_delete(const Header& header, const wire::DeleteSession& request) {
+  const auto find = [text = request.session()->str()](Store& store) {
+    return find_session(store, text);
+  };
+  // Found first, then leased so that no writer slips in, then removed.
+  submit_request(header, find, [header](Conversation& self, const SessionInfo& info) {
+    const SessionId id = info.id;
+    const ConnectionId connection = self.connection_.id();
+    LeaseTable& leases = self.host_.leases();
+    if (!leases.is_held_by(id, connection)) {
+      LeaseTable::Holder holder{connection, self.app_name_, self.connection_.peer().process_id};
+      const Result<> acquired = leases.acquire(id, std::move(holder));
+      if (!acquired) return self.refuse(header, acquired.error());
+      self.open_[id] = true;  // so that the lease dies with the connection
+    }
+    const auto remove = [id](Store& store) { return store.remove_session(id); };
+    self.submit(0, remove, [header, id](Conversation& then, const Result<>& removed) {
+      then.open_.erase(id);
+      then.take_uploads_of(id);  // the store has aborted their records
+      then.host_.leases().release(id, then.connection_.id());
+      if (!removed) return then.refuse(header, removed.error());
+      then.answer_done(header);
+    });
+  });
+}
+
+void Conversation::on_attach(const Header& header, const wire::Attach& request) {
+  const SessionId id = wire::from_wire(*request.session_id());
+  if (const Result<> open = require_open(id); !open) return refuse(header, open.error());
+  const auto run = [id, expected = request.commit_number()](Store& store) -> Result<Attachment> {
+    KVAULT_TRY(Attachment session, store.attach(id));
+    if (expected != 0 && session.info.commit_number != expected) {
+      return fail(Errc::conflict, message("session ", session.info.name, " is at commit ",
+                                          session.info.commit_number, ", no longer at ", expected));
+    }
+    return session;
+  };
+  const auto done = [header, first = request.first_record()](Conversation& self,
+                                                             const Attachment& session) {
+    self.answer(header, [&](Builder& builder) { return to_wire(builder, session, first); });
+  };
+  submit_request(header, run, done);
+}
+
+Result<> Conversation::require_open(const SessionId& session) const {
+  if (open_.contains(session)) return {};
+  return fail(Errc::invalid_argument,
+              message("session ", to_hex(session), " is not open on this connection"));
+}
+
+Result<> Conversation::require_lease(const SessionId& session) const {
+  const auto entry = open_.find(session);
+  if (entry != open_.end() && entry->second) return {};
+  return fail(Errc::invalid_argument,
+              message("session ", to_hex(session), " is not open for writing on this connection"));
+}
+
+}  // namespace kvault

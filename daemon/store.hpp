@@ -1,0 +1,182 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/base/result.hpp"
+#include "core/format/description.hpp"
+#include "core/format/record.hpp"
+#include "core/format/record_check.hpp"
+
+namespace kvault {
+
+/// Moments of a write at which a test may look at the disk or make the next step fail.
+enum class StoreStep : std::uint8_t {
+  create_pack,
+  write_payload,
+  write_head,
+  sync_pack,
+  write_commit,
+  sync_commit,
+  update_catalog,
+};
+
+struct StoreOptions {
+  std::filesystem::path directory;
+  /// A pack that has reached this size gets no further record. A larger record has its own pack.
+  std::uint64_t pack_size_bytes_max = std::uint64_t{256} << 20U;
+  /// Records begun and neither committed nor aborted, over all sessions.
+  std::uint32_t n_pending_record_max = 65536;
+  /// Called before each step with the file it is about to change or sync; an error it returns is
+  /// taken for the step's own. Tests only.
+  std::function<Result<>(StoreStep, const std::filesystem::path&)> on_step;
+};
+
+/// What open() found and did; the daemon logs it.
+struct OpenReport {
+  bool is_catalog_rebuilt = false;
+  std::string rebuild_reason;
+  /// Where a damaged catalog went; empty where there was none.
+  std::filesystem::path quarantined_catalog;
+  std::uint64_t n_session = 0;
+  std::uint64_t n_pack_deleted = 0;
+  /// Sessions that a rebuild could not bring back, or only in an older state, in words.
+  std::vector<std::string> damage;
+};
+
+struct SessionInfo {
+  SessionId id;
+  std::string name;
+  std::uint64_t commit_number = 0;  ///< 0 for a session that was only created
+  std::uint64_t n_token = 0;
+  std::uint64_t n_page = 0;        ///< sealed pages
+  std::uint64_t live_bytes = 0;    ///< records of the newest commit, itself included
+  std::uint64_t created_at_s = 0;  ///< seconds since 1970
+  std::uint64_t committed_at_s = 0;
+};
+
+/// A record as a client needs it: map or pread the pack, parse_head() at the offset.
+struct RecordLocation {
+  RecordKind kind = RecordKind::page;
+  std::filesystem::path pack_path;  ///< absolute
+  std::uint64_t offset_bytes = 0;
+  std::uint64_t length_bytes = 0;
+  std::uint64_t first_token = 0;
+  std::uint32_t n_token = 0;   ///< rows past it do not exist (rollback)
+  std::uint64_t checksum = 0;  ///< the header checksum the record must have
+};
+
+/// Everything needed to read a session. Records in order: pages, tails, snapshots, each by
+/// first_token. The files stay as they are until the store is opened anew, and longer for those who
+/// hold them open.
+struct Attachment {
+  SessionInfo info;
+  SessionDescription description;
+  std::vector<RecordLocation> records;
+};
+
+/// A record between begin_record() and commit() or abort_record().
+struct RecordHandle {
+  std::uint64_t raw = 0;
+  friend auto operator<=>(const RecordHandle&, const RecordHandle&) = default;
+};
+
+/// The step from one state of a session to the next. Kept: tokens [0, kept_n_token) and pages
+/// [0, kept_n_page) of the previous state; then the records are added; then there are n_token.
+///   append    kept_n_token, kept_n_page = as they are; records: new tails, new pages
+///   rollback  n_token = kept_n_token < as it is; kept_n_page <= kept_n_token / 128; no records
+struct CommitRequest {
+  std::uint64_t expected_commit_number = 0;
+  std::uint64_t n_token = 0;
+  std::uint64_t kept_n_token = 0;
+  std::uint64_t kept_n_page = 0;
+  std::vector<RecordHandle> records{};  ///< finished, of this session, in any order
+};
+
+struct CommitInfo {
+  std::uint64_t commit_number = 0;
+  std::uint64_t n_token = 0;
+  std::uint64_t n_page = 0;
+  std::uint64_t bytes_written = 0;  ///< records and the commit record
+};
+
+struct StoreStats {
+  std::uint64_t n_session = 0;
+  std::uint64_t n_record = 0;  ///< live ones, commit records not counted
+  std::uint64_t n_pending_record = 0;
+  std::uint64_t n_pack = 0;
+  std::uint64_t live_bytes = 0;  ///< records that newest commits name, and these commits
+  std::uint64_t pack_bytes = 0;  ///< of all pack files
+};
+
+struct VerifyReport {
+  std::uint64_t n_session = 0;
+  std::uint64_t n_record = 0;
+  std::uint64_t bytes = 0;
+  std::vector<std::string> damage;  ///< one sentence per damaged record; empty: all is well
+};
+
+/// Sessions in packs under one directory, with a catalog that is a cache of the packs
+/// (docs/format.md, section 5). One process per directory (Errc::busy), one thread per Store; every
+/// verb blocks until its work is done, and no reference into a Store leaves it.
+///
+/// Promise: what commit(), create_session() and remove_session() acknowledged survives a crash at
+/// any instant; what they did not acknowledge leaves the previous state. After a failed write or
+/// sync nothing is acknowledged and the pack is never appended to again; later calls use new packs.
+///
+/// A handle belongs to the session it was begun for. commit() consumes the handles of its request,
+/// whether it succeeds or not; write_payload() and finish_record() drop the record when they fail.
+/// A dropped or consumed handle answers Errc::not_found.
+class Store {
+ public:
+  static Result<std::unique_ptr<Store>> open(StoreOptions options);
+  virtual ~Store() = default;
+  Store(const Store&) = delete;
+  Store& operator=(const Store&) = delete;
+
+  virtual const OpenReport& open_report() const = 0;
+
+  /// Errc::already_exists for a name in use.
+  virtual Result<SessionInfo> create_session(const SessionDescription& description) = 0;
+  virtual Result<SessionInfo> find_session(const SessionId& id) = 0;
+  virtual Result<SessionInfo> find_session_by_name(std::string_view name) = 0;
+  /// At most `limit` sessions whose names are above `after_name`, by name; "" begins.
+  virtual Result<std::vector<SessionInfo>> list_sessions(std::string_view after_name,
+                                                         std::uint32_t limit) = 0;
+  /// Its pending records are aborted. Bytes are freed when the store is opened anew.
+  virtual Result<> remove_session(const SessionId& id) = 0;
+
+  /// Validates the draft against the session's shape and reserves room. Errc::limit_exceeded,
+  /// invalid_argument, shape_mismatch, incomplete; disk_full, io, permission.
+  virtual Result<RecordHandle> begin_record(const SessionId& session, RecordDraft draft) = 0;
+  /// Sequential: offset_bytes is where the last call ended. Errc::out_of_range, and the record is
+  /// dropped.
+  virtual Result<> write_payload(RecordHandle handle, std::uint64_t offset_bytes,
+                                 std::span<const std::byte> bytes) = 0;
+  /// All payload bytes are here and every chunk has its checksum; else Errc::incomplete or corrupt,
+  /// and the record is dropped.
+  virtual Result<> finish_record(RecordHandle handle) = 0;
+  virtual Result<> abort_record(RecordHandle handle) = 0;
+
+  /// Errc::conflict: another commit came first. Errc::incomplete: the pages, rows or snapshots that
+  /// the request leaves do not make up n_token tokens, with the first one missing.
+  virtual Result<CommitInfo> commit(const SessionId& session, const CommitRequest& request) = 0;
+
+  virtual Result<Attachment> attach(const SessionId& session) = 0;
+  virtual Result<StoreStats> stats() = 0;
+  /// Reads every byte of one session, or of all. Damage is a result, not an error.
+  virtual Result<VerifyReport> verify(const std::optional<SessionId>& session) = 0;
+
+ protected:
+  Store() = default;
+};
+
+}  // namespace kvault

@@ -1,0 +1,196 @@
+#include <sodium.h>
+
+#include <algorithm>
+#include <set>
+#include <system_error>
+
+#include "core/os/directory.hpp"
+#include "core/os/process.hpp"
+#include "daemon/disk_store.hpp"
+#include "daemon/rebuild.hpp"
+
+namespace kvault {
+namespace {
+
+constexpr std::uint64_t kPackSizeMin = 2 * kPackHeaderSize;
+
+Result<> check_options(const StoreOptions& options) {
+  if (!options.directory.is_absolute()) {
+    return fail(Errc::invalid_argument, message("the store's directory '",
+                                                options.directory.native(), "' is not absolute"));
+  }
+  if (options.pack_size_bytes_max < kPackSizeMin || options.n_pending_record_max == 0) {
+    return fail(Errc::invalid_argument,
+                message("packs of ", options.pack_size_bytes_max, " bytes (at least ", kPackSizeMin,
+                        "), ", options.n_pending_record_max, " pending records"));
+  }
+  return {};
+}
+
+Result<> make_directories(const std::filesystem::path& directory) {
+  std::error_code ignored;
+  const bool is_new = !std::filesystem::exists(directory, ignored);
+  KVAULT_CHECK(make_private_directory(directory));
+  KVAULT_CHECK(make_private_directory(directory / "packs"));
+  KVAULT_CHECK(sync_directory(directory));
+  // Above a home directory we may not be allowed to; then the directory is as durable as its maker.
+  if (is_new) static_cast<void>(sync_directory(directory.parent_path()).has_value());
+  return {};
+}
+
+/// Why a catalog that opened well does not fit the packs; empty where it does.
+Result<std::string> find_mismatch(Catalog& catalog, const PackSet& packs) {
+  KVAULT_TRY(const std::uint64_t epoch, catalog.epoch());
+  if (packs.epoch_max() > epoch) {
+    return message("the catalog of opening ", epoch, " is older than a pack of opening ",
+                   packs.epoch_max());
+  }
+  KVAULT_TRY(const std::vector<PackUse> uses, catalog.pack_uses());
+  for (const PackUse& use : uses) {
+    const auto entry = packs.entries().find(use.name);
+    if (entry == packs.entries().end()) return message(file_name_of(use.name), " is missing");
+    if (entry->second.size_bytes < use.end_bytes) {
+      return message(file_name_of(use.name), " has ", entry->second.size_bytes,
+                     " bytes; its records end at ", use.end_bytes);
+    }
+  }
+  return std::string();
+}
+
+/// Renames the catalog and what SQLite keeps beside it, so that nobody opens it again.
+Result<std::filesystem::path> quarantine(const std::filesystem::path& path) {
+  std::filesystem::path target;
+  std::error_code ignored;
+  for (std::uint32_t number = 1; target.empty() || std::filesystem::exists(target, ignored);
+       ++number) {
+    target = message(path.native(), ".damaged-", number);
+  }
+  for (const std::string_view suffix : {"-wal", "-shm", ""}) {
+    const Result<> renamed =
+        rename_file(path.native() + std::string(suffix), target.native() + std::string(suffix));
+    if (!renamed && renamed.error().code != Errc::not_found) {
+      return tl::unexpected<Error>(renamed.error());
+    }
+  }
+  KVAULT_CHECK(sync_directory(path.parent_path()));
+  return target;
+}
+
+/// Sessions that are older now than the catalog before said, or gone.
+void report_losses(const std::vector<SessionRow>& before, const Rebuilt& rebuilt,
+                   OpenReport& report) {
+  for (const SessionRow& row : before) {
+    const auto found = std::find_if(rebuilt.sessions.begin(), rebuilt.sessions.end(),
+                                    [&](const SessionState& s) { return s.id == row.id; });
+    if (found != rebuilt.sessions.end() && found->commit_number >= row.commit_number) continue;
+    report.damage.push_back(
+        message("session '", row.name, "' was at commit ", row.commit_number, "; ",
+                found == rebuilt.sessions.end()
+                    ? std::string("nothing of it can be restored")
+                    : message("commit ", found->commit_number, " is the newest whole one")));
+  }
+}
+
+Result<> fill_from_packs(Catalog& catalog, const PackSet& packs,
+                         const std::vector<SessionRow>& rows_before, OpenReport& report) {
+  // What a killed process wrote may still be only in memory; the catalog will vouch for it.
+  KVAULT_CHECK(packs.sync_all());
+  Rebuilt rebuilt = rebuild_from_packs(packs);
+  report.damage = std::move(rebuilt.damage);
+  report_losses(rows_before, rebuilt, report);
+  HeldPacks held;
+  if (!report.damage.empty()) {
+    for (const auto& [name, entry] : packs.entries()) {
+      std::uint32_t& number = name.kind == PackKind::log ? held.log_number : held.pages_number;
+      number = std::max(number, name.number + 1);
+    }
+  }
+  return catalog.fill(rebuilt.sessions, rebuilt.epoch, held);
+}
+
+/// The catalog, rebuilt from the packs where it is missing, damaged or does not fit them.
+Result<Catalog> open_catalog(const std::filesystem::path& path, const PackSet& packs,
+                             OpenReport& report) {
+  std::error_code ignored;
+  const bool was_missing = !std::filesystem::exists(path, ignored);
+  std::vector<SessionRow> rows_before;
+  {
+    Result<Catalog> opened = Catalog::open(path);
+    Result<std::string> mismatch = std::string();
+    if (opened && !opened->is_empty()) mismatch = find_mismatch(*opened, packs);
+    const Error* error = !opened ? &opened.error() : !mismatch ? &mismatch.error() : nullptr;
+    if (error != nullptr && error->code != Errc::corrupt) return tl::unexpected<Error>(*error);
+    if (error == nullptr && mismatch->empty()) {
+      if (opened->is_empty()) {
+        KVAULT_CHECK(sync_directory(path.parent_path()));
+        report.is_catalog_rebuilt = !packs.entries().empty();
+        if (report.is_catalog_rebuilt) {
+          report.rebuild_reason = was_missing ? "the catalog is missing" : "the catalog is empty";
+        }
+        KVAULT_CHECK(fill_from_packs(*opened, packs, {}, report));
+      }
+      return opened;
+    }
+    report.is_catalog_rebuilt = true;
+    report.rebuild_reason = error != nullptr ? error->message : *mismatch;
+    if (error == nullptr) {
+      if (Result<std::vector<SessionRow>> rows = opened->list("", UINT32_MAX)) rows_before = *rows;
+    }
+  }
+  KVAULT_TRY(report.quarantined_catalog, quarantine(path));
+  KVAULT_TRY(Catalog catalog, Catalog::open(path));
+  KVAULT_CHECK(sync_directory(path.parent_path()));
+  KVAULT_CHECK(fill_from_packs(catalog, packs, rows_before, report));
+  return catalog;
+}
+
+/// Log packs go from the oldest on, as far as they hold nothing live: a tombstone must not go
+/// before the commits it buries. Pages packs hold neither, so each goes on its own.
+Result<std::uint64_t> delete_dead_packs(Catalog& catalog, PackSet& packs) {
+  KVAULT_TRY(const std::vector<PackUse> uses, catalog.pack_uses());
+  KVAULT_TRY(const HeldPacks held, catalog.held_packs());
+  std::set<PackName> live;
+  for (const PackUse& use : uses) live.insert(use.name);
+  std::vector<PackName> dead;
+  bool is_prefix = true;
+  for (const auto& [name, entry] : packs.entries()) {
+    const bool is_log = name.kind == PackKind::log;
+    const bool is_held = name.number < (is_log ? held.log_number : held.pages_number);
+    const bool is_dead = !is_held && !live.contains(name);
+    if (is_log) is_prefix = is_prefix && is_dead;
+    if (is_dead && (is_prefix || !is_log)) dead.push_back(name);
+  }
+  for (const PackName name : dead) KVAULT_CHECK(packs.remove(name));
+  return dead.size();
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Store>> Store::open(StoreOptions options) {
+  KVAULT_CHECK(check_options(options));
+  if (sodium_init() < 0) return fail(Errc::internal, "libsodium does not start");
+  const std::filesystem::path directory = options.directory;
+  KVAULT_CHECK(make_directories(directory));
+  KVAULT_TRY(FileLock lock, FileLock::acquire(directory / "lock"));
+  KVAULT_TRY(const NamespaceKey key, load_or_create_namespace_key(directory / "namespace.key"));
+  KVAULT_TRY(PackSet packs, PackSet::open({.directory = directory / "packs",
+                                           .pack_size_bytes_max = options.pack_size_bytes_max,
+                                           .on_step = options.on_step}));
+  OpenReport report;
+  KVAULT_TRY(Catalog catalog, open_catalog(directory / kCatalogFile, packs, report));
+  KVAULT_TRY(const std::uint64_t epoch, catalog.begin_epoch());
+  packs.set_epoch(epoch);
+  KVAULT_TRY(report.n_pack_deleted, delete_dead_packs(catalog, packs));
+  KVAULT_TRY(const CatalogTotals totals, catalog.totals());
+  report.n_session = totals.n_session;
+  return std::unique_ptr<Store>(
+      std::make_unique<DiskStore>(DiskStore::Parts{.options = std::move(options),
+                                                   .lock = std::move(lock),
+                                                   .key = key,
+                                                   .packs = std::move(packs),
+                                                   .catalog = std::move(catalog),
+                                                   .report = std::move(report),
+                                                   .epoch = epoch}));
+}
+
+}  // namespace kvault

@@ -1,0 +1,136 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/base/result.hpp"
+#include "sdk/src/client_types.hpp"
+#include "sdk/src/frame_channel.hpp"
+
+namespace kvault {
+
+struct ClientOptions {
+  std::filesystem::path socket_path;     ///< empty: the default for the data directory
+  std::filesystem::path data_directory;  ///< empty: the user's default
+  std::filesystem::path daemon_path;     ///< empty: $KVAULTD, beside library or program, PATH
+  std::string app_name = "app";
+  bool auto_start = true;  ///< start kvaultd where none answers
+  std::uint32_t connect_timeout_ms = 10'000;
+  std::uint32_t request_timeout_ms = 30'000;  ///< the longest silence of the daemon
+  std::uint32_t idle_exit_s = 600;            ///< of a kvaultd that is started
+};
+
+/// A connection to kvaultd; calls block. Move-only; one thread at a time; no event loop, no thread,
+/// no signal of the host is touched.
+///
+/// Errors of the daemon arrive with its code and words. Errc::unreachable, disconnected, timeout,
+/// protocol and version speak of the connection; after any of them but unreachable the connection
+/// is closed, its leases go back, and all calls answer disconnected: connect anew.
+class Client {
+ public:
+  static Result<Client> connect(const ClientOptions& options);
+  Client(Client&&) noexcept = default;
+  Client& operator=(Client&&) noexcept = default;
+
+  const std::filesystem::path& data_directory() const noexcept { return data_directory_; }
+  /// New at every start of the daemon.
+  const std::string& server_id() const noexcept { return server_id_; }
+
+  Result<client::Pong> ping();
+  Result<client::Stats> stats();
+  /// One session by name or id, or all, one after the other.
+  Result<client::VerifyReport> verify(std::optional<std::string_view> name_or_id);
+  /// Returns when the daemon has taken the order; it ends once its work is done.
+  Result<> shutdown();
+
+  Result<client::Session> create_session(const SessionDescription& description);
+  /// With `offered`, its identity and shape must be the session's (its name is not compared); a
+  /// writer must give it. Errc::not_found, identity_mismatch, busy.
+  Result<client::Session> open_session(std::string_view name_or_id,
+                                       const SessionDescription* offered, client::OpenMode mode);
+  /// Gives the lease back, and drops records that were put and not committed.
+  Result<> close_session(const SessionId& session);
+  Result<std::vector<client::SessionInfo>> list();
+  Result<client::Session> inspect(std::string_view name_or_id);
+  Result<> delete_session(std::string_view name_or_id);
+  /// pre: the session is open. Errc::conflict where a writer was faster, time and again.
+  Result<client::Attachment> attach(const SessionId& session);
+
+  /// Sends a record to a session open for writing. Records are made one at a time: when this
+  /// returns, the bytes are sent, and the daemon's answer may still be under way; a refusal comes
+  /// with a later put_record() or with commit(). An error drops all records put to the session.
+  Result<> put_record(const SessionId& session, const client::RecordUpload& upload,
+                      const client::Progress& progress = {});
+  /// Commits the records put since the last commit. Durable when it returns; whether it succeeds
+  /// or not, no record is left over.
+  Result<client::CommitInfo> commit(const SessionId& session, const client::CommitRequest& request);
+  /// put_record() for each, then commit(). `progress` counts the payload of all.
+  Result<client::CommitInfo> commit(const SessionId& session, const client::CommitRequest& request,
+                                    std::span<const client::RecordUpload> records,
+                                    const client::Progress& progress = {});
+  /// Drops records that were put and not committed.
+  Result<> drop_records(const SessionId& session);
+
+ private:
+  /// A record that was put, by its request id.
+  struct PutRecord {
+    SessionId session;
+    bool is_answered = false;
+    std::optional<Error> refusal;
+  };
+
+  Client(FrameChannel channel, std::filesystem::path data_directory)
+      : channel_(std::move(channel)), data_directory_(std::move(data_directory)) {}
+
+  static Result<Client> connect_once(const ClientOptions& options, Deadline deadline);
+  Result<> say_hello(const ClientOptions& options);
+  wire::FrameHeader next_header(wire::MessageType type);
+  /// Sends a request and waits for its answer; a refusal is the error. patience 0: as connected.
+  template <class Make>
+  Result<IncomingFrame> request(wire::MessageType type, Make make,
+                                std::chrono::milliseconds patience = {});
+  Result<IncomingFrame> wait_for_answer(const wire::FrameHeader& header,
+                                        std::chrono::milliseconds patience);
+  /// Takes one frame; credit and answers to records are dealt with, anything else is returned.
+  Result<std::optional<IncomingFrame>> take_frame(std::chrono::milliseconds patience);
+  Result<> send_payload(std::uint64_t record, PayloadReader& reader,
+                        const client::Progress& progress);
+  /// The first refusal of a record of the session, if one has come.
+  Result<> check_refusals(const SessionId& session) const;
+  std::vector<std::uint64_t> records_of(const SessionId& session) const;
+  std::size_t n_unanswered() const;
+  /// Drops the session's records, then returns `error`.
+  tl::unexpected<Error> give_up(const SessionId& session, Error error);
+  Result<IncomingFrame> attach_page(const SessionId& session, std::uint32_t first,
+                                    std::uint64_t commit_number);
+  Result<client::Attachment> attach_once(const SessionId& session);
+
+  FrameChannel channel_;
+  std::filesystem::path data_directory_;
+  std::string server_id_;
+  std::uint16_t version_ = 0;
+  std::uint64_t next_request_id_ = 1;
+  std::uint64_t credit_bytes_ = 0;
+  std::uint64_t data_frame_bytes_ = 0;
+  std::uint32_t n_request_max_ = 1;
+  std::uint32_t n_record_pending_max_ = 0;
+  std::map<std::uint64_t, PutRecord> put_records_;  ///< by request id
+};
+
+template <class Make>
+Result<IncomingFrame> Client::request(wire::MessageType type, Make make,
+                                      std::chrono::milliseconds patience) {
+  const wire::FrameHeader header = next_header(type);
+  KVAULT_TRY(const wire::Frame frame, wire::make_message(header, std::move(make)));
+  KVAULT_CHECK(channel_.send(frame));
+  return wait_for_answer(header, patience);
+}
+
+}  // namespace kvault

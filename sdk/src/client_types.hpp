@@ -1,0 +1,103 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/format/description.hpp"
+#include "core/format/record_check.hpp"
+#include "sdk/src/payload_reader.hpp"
+
+/// What the daemon tells a client, and what a client asks. Plain values.
+namespace kvault::client {
+
+struct SessionInfo {
+  SessionId id;
+  std::string name;
+  std::uint64_t commit_number = 0;  ///< 0: created and never committed to
+  std::uint64_t n_token = 0;
+  std::uint64_t n_page = 0;
+  std::uint64_t live_bytes = 0;
+  std::uint64_t created_at_s = 0;  ///< seconds since 1970
+  std::uint64_t committed_at_s = 0;
+};
+
+/// A session as open_session(), create_session() and inspect() find it.
+struct Session {
+  SessionInfo info;
+  SessionDescription description;
+  std::uint32_t n_record = 0;
+};
+
+enum class OpenMode : std::uint8_t { read, write };
+
+/// Where a record lies. Its checksums are to be verified before its bytes are used.
+struct RecordPlace {
+  RecordKind kind = RecordKind::page;
+  std::filesystem::path pack_path;
+  std::uint64_t offset_bytes = 0;
+  std::uint64_t length_bytes = 0;
+  std::uint64_t first_token = 0;
+  std::uint32_t n_token = 0;   ///< rows past it do not exist
+  std::uint64_t checksum = 0;  ///< the header checksum the record must have
+};
+
+/// All of a session at one commit. Records: pages, tails, snapshots, each by first_token.
+struct Attachment {
+  SessionInfo info;
+  SessionDescription description;
+  std::vector<RecordPlace> records;
+};
+
+/// A record to send. `pieces`: the chunks' bytes in the order of draft.meta.chunks, cut anywhere;
+/// what lies between chunks is sent as zeros. Borrowed until the call returns.
+struct RecordUpload {
+  RecordDraft draft;
+  Pieces pieces;
+};
+
+/// The step from one state of a session to the next; sdk/schema/kvault_wire.fbs, Commit.
+struct CommitRequest {
+  std::uint64_t expected_commit_number = 0;
+  std::uint64_t n_token = 0;
+  std::uint64_t kept_n_token = 0;
+  std::uint64_t kept_n_page = 0;
+};
+
+struct CommitInfo {
+  std::uint64_t commit_number = 0;
+  std::uint64_t n_token = 0;
+  std::uint64_t n_page = 0;
+  std::uint64_t bytes_written = 0;
+};
+
+/// Called with (bytes sent, bytes to send); false cancels.
+using Progress = std::function<bool(std::uint64_t, std::uint64_t)>;
+
+struct Stats {
+  std::uint64_t n_session = 0;
+  std::uint64_t n_record = 0;
+  std::uint64_t n_pending_record = 0;
+  std::uint64_t n_pack = 0;
+  std::uint64_t live_bytes = 0;
+  std::uint64_t pack_bytes = 0;
+  std::uint32_t n_connection = 0;
+  std::uint32_t n_queued_task = 0;
+};
+
+struct VerifyReport {
+  std::uint64_t n_session = 0;
+  std::uint64_t n_record = 0;
+  std::uint64_t bytes = 0;
+  std::uint64_t n_damage = 0;
+  std::vector<std::string> damage;  ///< at most the first 256 sentences of each session
+};
+
+struct Pong {
+  std::uint64_t uptime_s = 0;
+  std::uint32_t n_connection = 0;
+};
+
+}  // namespace kvault::client

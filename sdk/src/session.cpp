@@ -1,0 +1,124 @@
+#include "sdk/src/session.hpp"
+
+#include <algorithm>
+
+#include "sdk/src/session_load.hpp"
+#include "sdk/src/session_save.hpp"
+
+namespace kvault {
+namespace {
+
+Result<client::Session> open_or_create(Client& client, const SessionOptions& options) {
+  const SessionDescription& description = options.description;
+  Result<client::Session> session =
+      client.open_session(description.name, &description, client::OpenMode::write);
+  if (session || session.error().code != Errc::not_found || !options.create) return session;
+  KVAULT_TRY(const client::Session created, client.create_session(description));
+  return client.open_session(to_hex(created.info.id), &description, client::OpenMode::write);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<StoredCache>> StoredCache::open(Client& client, Device& device,
+                                                       SessionOptions options) {
+  KVAULT_CHECK(check(options.cache));
+  KVAULT_CHECK(check_description(options.description));
+  KVAULT_TRY(const client::Session session, open_or_create(client, options));
+  const SessionId id = session.info.id;
+  const auto restore = [&]() -> Result<std::unique_ptr<StoredCache>> {
+    KVAULT_TRY(const client::Attachment attachment, client.attach(id));
+    SessionLoader loader(device, options.cache, attachment, options.copy);
+    KVAULT_TRY(Cache cache, loader.load(options.progress));
+    std::unique_ptr<StoredCache> stored(
+        new StoredCache(client, std::move(cache), attachment.info, options.progress));
+    stored->token_ids_ = loader.take_token_ids();
+    return stored;
+  };
+  Result<std::unique_ptr<StoredCache>> stored = restore();
+  // The lease is given back at once, not only when the connection ends.
+  if (!stored) static_cast<void>(client.close_session(id));
+  return stored;
+}
+
+StoredCache::~StoredCache() { static_cast<void>(client_.close_session(info_.id)); }
+
+Result<> StoredCache::check_save(std::size_t n_new_id) const {
+  const std::uint64_t n_token = cache_.n_token().raw;
+  if (!cache_.is_level()) {
+    return fail(Errc::incomplete, message("layers stand at different positions, the least at ",
+                                          n_token, " tokens: save between steps of the model"));
+  }
+  if (token_ids_.size() + n_new_id != n_token) {
+    return fail(Errc::shape_mismatch,
+                message(n_new_id, " token ids for the ", n_token - token_ids_.size(),
+                        " tokens since token ", token_ids_.size()));
+  }
+  return {};
+}
+
+Result<SaveInfo> StoredCache::save(std::span<const std::uint32_t> new_token_ids) {
+  KVAULT_CHECK(check_save(new_token_ids.size()));
+  std::vector<std::uint32_t> all_ids(token_ids_);
+  all_ids.insert(all_ids.end(), new_token_ids.begin(), new_token_ids.end());
+  const Result<std::uint64_t> n_page_written = put_records(all_ids);
+  if (!n_page_written) {
+    static_cast<void>(client_.drop_records(info_.id));  // what was sent must not join a later save
+    return tl::unexpected(n_page_written.error());
+  }
+  KVAULT_TRY(const client::CommitInfo commit,
+             client_.commit(info_.id, {.expected_commit_number = info_.commit_number,
+                                       .n_token = all_ids.size(),
+                                       .kept_n_token = kept_n_token_,
+                                       .kept_n_page = kept_n_page_}));
+  info_.commit_number = commit.commit_number;
+  info_.n_token = commit.n_token;
+  info_.n_page = commit.n_page;
+  kept_n_token_ = commit.n_token;
+  kept_n_page_ = commit.n_page;
+  token_ids_ = std::move(all_ids);
+  cache_.keep_states();
+  return SaveInfo{commit.commit_number, commit.n_token, *n_page_written, commit.bytes_written};
+}
+
+Result<> StoredCache::put(const OutgoingRecord& record) {
+  const std::vector<std::span<const std::byte>> pieces = record.pieces();
+  return client_.put_record(info_.id, {record.draft, pieces}, progress_);
+}
+
+/// Sends new pages, new tail rows and recurrent states; returns how many pages.
+Result<std::uint64_t> StoredCache::put_records(std::span<const std::uint32_t> all_ids) {
+  SessionSaver saver(cache_, all_ids);
+  const std::uint64_t n_page = cache_.n_sealed_page();
+  for (std::uint64_t page = kept_n_page_; page < n_page; ++page) {
+    KVAULT_TRY(const OutgoingRecord record, saver.page(page));
+    KVAULT_CHECK(put(record));
+  }
+  const std::uint64_t first = saver.first_tail_token(kept_n_token_);
+  if (first < all_ids.size()) {
+    KVAULT_TRY(const OutgoingRecord record, saver.tail(first));
+    KVAULT_CHECK(put(record));
+  }
+  if (saver.has_recurrent_layer() && kept_n_token_ != all_ids.size()) {
+    KVAULT_TRY(const OutgoingRecord record, saver.snapshot());
+    KVAULT_CHECK(put(record));
+  }
+  return n_page - std::min(n_page, kept_n_page_);
+}
+
+Result<Kept> StoredCache::rollback(Tokens n_token) {
+  KVAULT_TRY(const Kept kept, cache_.rollback(n_token));
+  const std::uint64_t n = kept.n_token.raw;
+  const std::uint64_t n_page_before = kept_n_page_;
+  // The first page is raw in its record as in the cache: it stays as long as it is whole.
+  const std::uint64_t n_first = std::min<std::uint64_t>(1, n / kPageTokens);
+  kept_n_page_ = std::min(kept_n_page_, std::max(cache_.n_sealed_page(), n_first));
+  kept_n_token_ = std::min(kept_n_token_, n);
+  // Rows of a page that is whole no more may be in its record alone: the next save writes them.
+  if (kept_n_page_ < n_page_before) {
+    kept_n_token_ = std::min(kept_n_token_, kept_n_page_ * kPageTokens);
+  }
+  if (token_ids_.size() > n) token_ids_.resize(n);
+  return kept;
+}
+
+}  // namespace kvault

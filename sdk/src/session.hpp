@@ -1,0 +1,79 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/base/result.hpp"
+#include "core/cache/cache.hpp"
+#include "core/format/description.hpp"
+#include "sdk/src/client.hpp"
+#include "sdk/src/session_save.hpp"
+
+namespace kvault {
+
+/// How to open a session.
+struct SessionOptions {
+  SessionDescription description;
+  CacheOptions cache;
+  bool create = false;
+  bool copy = false;
+  client::Progress progress;
+};
+
+/// What a save did.
+struct SaveInfo {
+  std::uint64_t commit_number = 0;
+  std::uint64_t n_token = 0;
+  std::uint64_t n_page = 0;
+  std::uint64_t written_bytes = 0;
+};
+
+/// A cache with a home on disk. Holds the session's writing lease on its client, which is borrowed
+/// and outlives it. One thread at a time.
+class StoredCache {
+ public:
+  /// Opens (or creates) the session and restores its cache as of the last acknowledged save.
+  static Result<std::unique_ptr<StoredCache>> open(Client& client, Device& device,
+                                                   SessionOptions options);
+  StoredCache(const StoredCache&) = delete;
+  StoredCache& operator=(const StoredCache&) = delete;
+  /// Gives the lease back; saves nothing.
+  ~StoredCache();
+
+  Cache& cache() { return cache_; }
+  const client::SessionInfo& info() const { return info_; }
+  std::span<const std::uint32_t> token_ids() const { return token_ids_; }
+
+  /// Saves everything since the last save. new_token_ids: of tokens [token_ids().size(),
+  /// cache().n_token()). Durable when it returns; on failure the saved state is the one before and
+  /// the save may be tried again.
+  Result<SaveInfo> save(std::span<const std::uint32_t> new_token_ids);
+  Result<Kept> rollback(Tokens n_token);
+
+ private:
+  StoredCache(Client& client, Cache cache, client::SessionInfo info, client::Progress progress)
+      : client_(client),
+        cache_(std::move(cache)),
+        info_(std::move(info)),
+        progress_(std::move(progress)),
+        kept_n_token_(info_.n_token),
+        kept_n_page_(info_.n_page) {}
+
+  Result<> check_save(std::size_t n_new_id) const;
+  Result<> put(const OutgoingRecord& record);
+  Result<std::uint64_t> put_records(std::span<const std::uint32_t> all_ids);
+
+  Client& client_;
+  Cache cache_;
+  client::SessionInfo info_;
+  client::Progress progress_;
+  std::vector<std::uint32_t> token_ids_;
+  /// What of the saved state is still part of the cache.
+  std::uint64_t kept_n_token_;
+  std::uint64_t kept_n_page_;
+};
+
+}  // namespace kvault

@@ -1,0 +1,148 @@
+#include "sdk/src/session_save.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/base/assert.hpp"
+
+namespace kvault {
+namespace {
+
+Chunk make_chunk(ChunkKind kind, std::uint32_t layer) {
+  Chunk chunk;
+  chunk.kind = kind;
+  chunk.layer = layer;
+  return chunk;
+}
+
+void add_chunk(OutgoingRecord& record, Chunk chunk, std::vector<std::byte> bytes) {
+  chunk.size_bytes = bytes.size();
+  chunk.checksum = payload_checksum(bytes);
+  record.draft.meta.chunks.push_back(std::move(chunk));
+  record.chunks.push_back(std::move(bytes));
+}
+
+OutgoingRecord finish(OutgoingRecord record) {
+  record.draft.payload_bytes = place_chunks(record.draft.meta.chunks);
+  return record;
+}
+
+template <class T>
+std::vector<std::byte> to_bytes(std::span<const T> values) {
+  const std::span<const std::byte> bytes = std::as_bytes(values);
+  return {bytes.begin(), bytes.end()};
+}
+
+}  // namespace
+
+Result<OutgoingRecord> SessionSaver::page(std::uint64_t page) {
+  OutgoingRecord record;
+  record.draft.kind = RecordKind::page;
+  record.draft.first_token = page * kPageTokens;
+  record.draft.n_token = kPageTokens;
+  const auto ids = token_ids_.subspan(page * kPageTokens, kPageTokens);
+  record.draft.meta.token_ids.assign(ids.begin(), ids.end());
+  for (std::uint32_t layer = 0; layer < cache_.n_layer(); ++layer) {
+    if (!cache_.options().shape.layers[layer].has_attention()) continue;
+    if (page == 0) KVAULT_CHECK(cache_.layer(LayerIndex(layer)).settle_equaliser(cache_.device()));
+    KVAULT_CHECK(add_segment(layer, page, record));
+    if (page == 0) add_equaliser(layer, record);
+  }
+  return finish(std::move(record));
+}
+
+Result<> SessionSaver::add_segment(std::uint32_t layer, std::uint64_t page,
+                                   OutgoingRecord& record) {
+  const LayerCache& cache = cache_.layer(LayerIndex(layer));
+  const bool slides = cache.spec().kind == LayerKind::sliding_window;
+  if (slides && page != 0 && page < cache.raw_begin()) return {};  // its rows have left the window
+  Chunk chunk = make_chunk(ChunkKind::segment, layer);
+  std::vector<std::byte> bytes;
+  KVAULT_CHECK(cache.read_segment(cache_.device(), page, bytes, chunk.formats));
+  add_chunk(record, std::move(chunk), std::move(bytes));
+  return {};
+}
+
+void SessionSaver::add_equaliser(std::uint32_t layer, OutgoingRecord& record) {
+  const std::span<const Half> vector = cache_.layer(LayerIndex(layer)).equaliser().vector();
+  if (vector.empty()) return;
+  add_chunk(record, make_chunk(ChunkKind::equaliser, layer), to_bytes(vector));
+}
+
+Result<OutgoingRecord> SessionSaver::tail(std::uint64_t first) {
+  const std::uint64_t n_token = cache_.n_token().raw;
+  KVAULT_ASSERT(first < n_token && token_ids_.size() == n_token);
+  OutgoingRecord record;
+  record.draft.kind = RecordKind::tail;
+  record.draft.first_token = first;
+  record.draft.n_token = static_cast<std::uint32_t>(n_token - first);
+  const auto ids = token_ids_.subspan(first);
+  record.draft.meta.token_ids.assign(ids.begin(), ids.end());
+  for (std::uint32_t layer = 0; layer < cache_.n_layer(); ++layer) {
+    if (!cache_.options().shape.layers[layer].has_attention()) continue;
+    KVAULT_CHECK(add_rows(layer, first, record));
+    add_energy(layer, first, record);
+  }
+  return finish(std::move(record));
+}
+
+Result<> SessionSaver::add_rows(std::uint32_t layer, std::uint64_t first, OutgoingRecord& record) {
+  const LayerCache& cache = cache_.layer(LayerIndex(layer));
+  const LayerSpec& spec = cache.spec();
+  const std::uint64_t n = cache.n_token() - first;
+  const std::size_t element = size_bytes_of(cache.row_type());
+  const std::size_t key_bytes = n * spec.n_kv_head * spec.key_head_dim * element;
+  const std::size_t value_bytes = n * spec.n_kv_head * spec.value_head_dim * element;
+  std::vector<std::byte> bytes(key_bytes + value_bytes);
+  KVAULT_CHECK(
+      cache.read_raw_rows(cache_.device(), Side::key, first, n, std::span(bytes).first(key_bytes)));
+  KVAULT_CHECK(cache.read_raw_rows(cache_.device(), Side::value, first, n,
+                                   std::span(bytes).subspan(key_bytes)));
+  add_chunk(record, make_chunk(ChunkKind::rows, layer), std::move(bytes));
+  return {};
+}
+
+/// The queries' energy of the tail's tokens, while the equaliser is being learned from them.
+void SessionSaver::add_energy(std::uint32_t layer, std::uint64_t first, OutgoingRecord& record) {
+  const LayerCache& cache = cache_.layer(LayerIndex(layer));
+  const KeyEqualiser& equaliser = cache.equaliser();
+  if (equaliser.is_fixed() || equaliser.n_observed() != cache.n_token()) return;
+  const std::size_t row = std::size_t{cache.spec().n_kv_head} * cache.spec().key_head_dim;
+  add_chunk(record, make_chunk(ChunkKind::query_energy, layer),
+            to_bytes(equaliser.energy().subspan(first * row)));
+}
+
+Result<OutgoingRecord> SessionSaver::snapshot() {
+  OutgoingRecord record;
+  record.draft.kind = RecordKind::snapshot;
+  record.draft.first_token = cache_.n_token().raw;
+  for (std::uint32_t layer = 0; layer < cache_.n_layer(); ++layer) {
+    if (cache_.options().shape.layers[layer].kind != LayerKind::recurrent) continue;
+    add_chunk(record, make_chunk(ChunkKind::recurrent_state, layer),
+              to_bytes(cache_.recurrent(LayerIndex(layer)).bytes()));
+  }
+  return finish(std::move(record));
+}
+
+std::uint64_t SessionSaver::first_tail_token(std::uint64_t saved_n_token) const {
+  const std::uint64_t n_page = cache_.n_sealed_page();
+  std::uint64_t first_raw_page = n_page;
+  if (n_page > 0) {
+    std::uint64_t oldest = 0;
+    for (std::uint32_t layer = 0; layer < cache_.n_layer(); ++layer) {
+      if (!cache_.options().shape.layers[layer].has_attention()) continue;
+      oldest = std::max(oldest, cache_.layer(LayerIndex(layer)).raw_begin());
+    }
+    // Page 0 is stored raw already; history is the page before the tail, where it is still raw.
+    if (n_page - 1 >= std::max<std::uint64_t>(1, oldest)) first_raw_page = n_page - 1;
+  }
+  return std::max(saved_n_token, first_raw_page * kPageTokens);
+}
+
+bool SessionSaver::has_recurrent_layer() const {
+  const std::vector<LayerSpec>& layers = cache_.options().shape.layers;
+  return std::any_of(layers.begin(), layers.end(),
+                     [](const LayerSpec& spec) { return spec.kind == LayerKind::recurrent; });
+}
+
+}  // namespace kvault

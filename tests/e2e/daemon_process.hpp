@@ -1,0 +1,124 @@
+#pragma once
+
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "sdk/src/client.hpp"
+
+extern char** environ;
+
+namespace kvault::test {
+
+/// A directory of the test's own, mode 0700, removed with everything in it.
+class TemporaryDirectory {
+ public:
+  TemporaryDirectory() {
+    std::string name = (std::filesystem::temp_directory_path() / "kvault-e2e-XXXXXX").native();
+    REQUIRE(::mkdtemp(name.data()) != nullptr);
+    path_ = name;
+  }
+  TemporaryDirectory(const TemporaryDirectory&) = delete;
+  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
+  ~TemporaryDirectory() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+/// A kvaultd in the foreground, on the data and the socket of a directory; killed at the end.
+class Daemon {
+ public:
+  explicit Daemon(const std::filesystem::path& directory, std::vector<std::string> more = {})
+      : directory_(directory) {
+    std::vector<std::string> words{KVAULT_TEST_KVAULTD, "--data-dir",  data_directory(), "--socket",
+                                   socket_path(),       "--log-level", "debug"};
+    words.insert(words.end(), more.begin(), more.end());
+    std::vector<char*> argv;
+    for (std::string& word : words) argv.push_back(word.data());
+    argv.push_back(nullptr);
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, 2, log_path().c_str(), O_WRONLY | O_CREAT | O_APPEND,
+                                     0600);
+    const int error = ::posix_spawn(&pid_, argv[0], &actions, nullptr, argv.data(), environ);
+    posix_spawn_file_actions_destroy(&actions);
+    REQUIRE(error == 0);
+  }
+  Daemon(const Daemon&) = delete;
+  Daemon& operator=(const Daemon&) = delete;
+  ~Daemon() { kill(); }
+
+  std::string data_directory() const { return (directory_ / "data").native(); }
+  std::string socket_path() const { return (directory_ / "s" / "kvaultd.sock").native(); }
+  std::string log_path() const { return (directory_ / "log").native(); }
+  pid_t pid() const { return pid_; }
+
+  /// Options of a client of this daemon that does not start another one.
+  ClientOptions client_options() const {
+    ClientOptions options;
+    options.socket_path = socket_path();
+    options.data_directory = data_directory();
+    options.app_name = "e2e";
+    options.auto_start = false;
+    return options;
+  }
+
+  /// A client; waits while the daemon is still starting.
+  Client connect() const {
+    for (int i = 0;; ++i) {
+      Result<Client> client = Client::connect(client_options());
+      if (client) return std::move(*client);
+      INFO(client.error().message);
+      REQUIRE(client.error().code == Errc::unreachable);
+      REQUIRE(i < 1000);
+      ::poll(nullptr, 0, 10);
+    }
+  }
+
+  void kill() {
+    if (pid_ <= 0) return;
+    ::kill(pid_, SIGKILL);
+    ::waitpid(std::exchange(pid_, 0), nullptr, 0);
+  }
+  void signal(int number) const { ::kill(pid_, number); }
+  /// The exit status, -1 where a signal ended it; the test fails after 20 s.
+  int wait() {
+    for (int i = 0; i < 2000; ++i) {
+      int status = 0;
+      if (::waitpid(pid_, &status, WNOHANG) == pid_) {
+        pid_ = 0;
+        return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+      }
+      ::poll(nullptr, 0, 10);
+    }
+    FAIL("kvaultd does not end");
+    return -1;
+  }
+  std::string log() const {
+    std::ifstream file(log_path());
+    return {std::istreambuf_iterator<char>(file), {}};
+  }
+
+ private:
+  std::filesystem::path directory_;
+  pid_t pid_ = 0;
+};
+
+}  // namespace kvault::test

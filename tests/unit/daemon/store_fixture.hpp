@@ -1,0 +1,234 @@
+#pragma once
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/os/file.hpp"
+#include "daemon/store.hpp"
+#include "tests/support/random.hpp"
+#include "tests/support/temporary_directory.hpp"
+
+namespace kvault::test {
+
+/// One full-attention layer, one sliding window, and a recurrent one where asked for.
+inline SessionDescription small_session(std::string name, bool is_recurrent = false) {
+  SessionDescription description;
+  description.name = std::move(name);
+  description.identity = {{"weights", "sha256:00"}};
+  description.shape.layers = {{.kind = LayerKind::full_attention,
+                               .n_head = 2,
+                               .n_kv_head = 1,
+                               .key_head_dim = 32,
+                               .value_head_dim = 32,
+                               .key_scheme = Scheme::tq4,
+                               .value_scheme = Scheme::tq2},
+                              {.kind = LayerKind::sliding_window,
+                               .n_head = 1,
+                               .n_kv_head = 1,
+                               .key_head_dim = 2,
+                               .value_head_dim = 2,
+                               .window = 16}};
+  if (is_recurrent) description.shape.layers.push_back({.kind = LayerKind::recurrent});
+  return description;
+}
+
+/// A draft with its payload: random bytes, right sizes and checksums.
+struct Upload {
+  RecordDraft draft;
+  std::vector<std::byte> payload;
+};
+
+inline Upload make_upload(const ModelShape& shape, RecordDraft draft, std::uint64_t seed) {
+  for (Chunk& chunk : draft.meta.chunks) {
+    if (chunk.kind == ChunkKind::recurrent_state) continue;
+    chunk.size_bytes = chunk_size_bytes(shape, chunk, draft.n_token).value();
+  }
+  draft.payload_bytes = place_chunks(draft.meta.chunks);
+  std::vector<std::byte> payload(draft.payload_bytes);
+  Random random(seed);
+  for (Chunk& chunk : draft.meta.chunks) {
+    const auto bytes = std::span(payload).subspan(chunk.offset_bytes, chunk.size_bytes);
+    for (std::byte& byte : bytes) byte = static_cast<std::byte>(random.next() & 0xFFU);
+    chunk.checksum = payload_checksum(bytes);
+  }
+  return {std::move(draft), std::move(payload)};
+}
+
+inline Upload page_upload(const ModelShape& shape, std::uint64_t page, std::uint64_t seed = 1) {
+  RecordDraft draft{
+      .kind = RecordKind::page, .first_token = page * kPageTokens, .n_token = kPageTokens};
+  for (std::uint32_t i = 0; i < kPageTokens; ++i) {
+    draft.meta.token_ids.push_back(static_cast<std::uint32_t>(draft.first_token) + i);
+  }
+  const BlockFormat raw = BlockFormat::raw(shape.row_type);
+  draft.meta.chunks.push_back(
+      {.kind = ChunkKind::segment,
+       .layer = 0,
+       .formats = {BlockFormat::coded(Scheme::tq4, true), BlockFormat::coded(Scheme::tq2, false)}});
+  draft.meta.chunks.push_back({.kind = ChunkKind::segment, .layer = 1, .formats = {raw, raw}});
+  if (page == 0) draft.meta.chunks.push_back({.kind = ChunkKind::equaliser, .layer = 0});
+  return make_upload(shape, std::move(draft), seed);
+}
+
+inline Upload tail_upload(const ModelShape& shape, std::uint64_t first_token,
+                          std::uint64_t end_token, std::uint64_t seed = 1) {
+  RecordDraft draft{.kind = RecordKind::tail,
+                    .first_token = first_token,
+                    .n_token = static_cast<std::uint32_t>(end_token - first_token)};
+  for (std::uint32_t i = 0; i < draft.n_token; ++i) {
+    draft.meta.token_ids.push_back(static_cast<std::uint32_t>(first_token) + i);
+  }
+  draft.meta.chunks = {{.kind = ChunkKind::rows, .layer = 0},
+                       {.kind = ChunkKind::rows, .layer = 1}};
+  return make_upload(shape, std::move(draft), seed);
+}
+
+inline Upload snapshot_upload(const ModelShape& shape, std::uint64_t position,
+                              std::uint64_t seed = 1) {
+  RecordDraft draft{.kind = RecordKind::snapshot, .first_token = position};
+  draft.meta.chunks = {{.kind = ChunkKind::recurrent_state, .layer = 2, .size_bytes = 700}};
+  return make_upload(shape, std::move(draft), seed);
+}
+
+/// begin, write in pieces, finish.
+inline Result<RecordHandle> send(Store& store, const SessionId& session, const Upload& upload) {
+  KVAULT_TRY(const RecordHandle handle, store.begin_record(session, upload.draft));
+  constexpr std::size_t kPiece = 5000;
+  for (std::size_t offset = 0; offset < upload.payload.size(); offset += kPiece) {
+    const std::size_t size = std::min(kPiece, upload.payload.size() - offset);
+    KVAULT_CHECK(
+        store.write_payload(handle, offset, std::span(upload.payload).subspan(offset, size)));
+  }
+  KVAULT_CHECK(store.finish_record(handle));
+  return handle;
+}
+
+/// Adds to a session: what is there stays.
+inline Result<CommitInfo> append(Store& store, const SessionId& session, std::uint64_t n_token,
+                                 const std::vector<Upload>& uploads) {
+  KVAULT_TRY(const SessionInfo info, store.find_session(session));
+  CommitRequest request{.expected_commit_number = info.commit_number,
+                        .n_token = n_token,
+                        .kept_n_token = info.n_token,
+                        .kept_n_page = info.n_page};
+  for (const Upload& upload : uploads) {
+    KVAULT_TRY(const RecordHandle handle, send(store, session, upload));
+    request.records.push_back(handle);
+  }
+  return store.commit(session, request);
+}
+
+inline Result<CommitInfo> roll_back(Store& store, const SessionId& session, std::uint64_t n_token,
+                                    std::uint64_t n_page) {
+  KVAULT_TRY(const SessionInfo info, store.find_session(session));
+  return store.commit(session, {.expected_commit_number = info.commit_number,
+                                .n_token = n_token,
+                                .kept_n_token = n_token,
+                                .kept_n_page = n_page});
+}
+
+inline std::vector<std::byte> read_record(const RecordLocation& location) {
+  const File file = File::open_read_only(location.pack_path).value();
+  std::vector<std::byte> bytes(location.length_bytes);
+  REQUIRE(file.pread_all(location.offset_bytes, bytes));
+  return bytes;
+}
+
+/// All that a client can see of a session, read and verified from the packs, as one text.
+inline std::string content_of(Store& store, const SessionInfo& info) {
+  const Attachment attachment = store.attach(info.id).value();
+  CHECK(attachment.info.commit_number == info.commit_number);
+  std::string text = message("'", info.name, "' commit ", info.commit_number, ": ", info.n_token,
+                             " tokens, ", info.n_page, " pages\n");
+  PageKey parent;
+  for (const RecordLocation& location : attachment.records) {
+    const std::vector<std::byte> record = read_record(location);
+    const Result<RecordHeader> header = verify_record(record);
+    INFO((header ? std::string() : header.error().message));
+    REQUIRE(header);
+    CHECK(header->checksum == location.checksum);
+    CHECK(header->session == info.id);
+    if (location.kind == RecordKind::page) {
+      CHECK(header->parent_key == parent);
+      CHECK(header->key != PageKey());
+      parent = header->key;
+    }
+    const auto payload = std::span(record).subspan(header->payload_offset, header->payload_bytes);
+    text += message("  ", name_of(location.kind), " ", location.first_token, " + ",
+                    location.n_token, ": ", payload_checksum(payload), "\n");
+  }
+  return text;
+}
+
+/// The same of all sessions.
+inline std::string content_of(Store& store) {
+  std::string text;
+  const std::vector<SessionInfo> sessions = store.list_sessions("", 1000).value();
+  for (const SessionInfo& info : sessions) {
+    text += content_of(store, info);
+  }
+  return text;
+}
+
+inline StoreOptions options_of(const std::filesystem::path& directory) {
+  StoreOptions options;
+  options.directory = directory / "store";
+  return options;
+}
+
+inline std::unique_ptr<Store> open_store(StoreOptions options) {
+  Result<std::unique_ptr<Store>> store = Store::open(std::move(options));
+  INFO((store ? std::string() : store.error().message));
+  REQUIRE(store);
+  return std::move(*store);
+}
+
+inline std::unique_ptr<Store> open_store(const std::filesystem::path& directory) {
+  return open_store(options_of(directory));
+}
+
+/// What a crash at this moment would leave, the system's memory included (kill -9).
+inline void copy_store(const std::filesystem::path& from, const std::filesystem::path& to) {
+  std::filesystem::remove_all(to / "store");
+  std::filesystem::copy(from / "store", to / "store", std::filesystem::copy_options::recursive);
+}
+
+/// The store of `directory` as a crash left it; what open() says is in it.
+inline std::string recover(const std::filesystem::path& directory) {
+  const std::unique_ptr<Store> store = open_store(directory);
+  const VerifyReport report = store->verify(std::nullopt).value();
+  CHECK(report.damage.empty());
+  return content_of(*store);
+}
+
+inline void remove_catalog(const std::filesystem::path& directory) {
+  for (const char* suffix : {"", "-wal", "-shm"}) {
+    std::filesystem::remove(directory / "store" / (std::string("catalog.sqlite") + suffix));
+  }
+}
+
+inline std::filesystem::path pack_path(const std::filesystem::path& directory,
+                                       std::string_view name) {
+  return directory / "store" / "packs" / name;
+}
+
+inline std::vector<char> read_file(const std::filesystem::path& path) {
+  std::ifstream stream(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
+}
+
+inline void write_file(const std::filesystem::path& path, const std::vector<char>& bytes) {
+  std::ofstream stream(path, std::ios::binary | std::ios::trunc);
+  stream.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  REQUIRE(stream.good());
+}
+
+}  // namespace kvault::test
