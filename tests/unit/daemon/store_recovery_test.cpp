@@ -152,10 +152,11 @@ TEST_CASE("store: a catalog deleted, emptied or scribbled on: everything is ther
   std::fill_n(cases["second page"].begin() + 4096, 4096, '\x5A');
   cases["version"] = catalog;
   cases["version"][63] = 99;
-  for (const auto& [name, bytes] : cases) {
+  for (const auto& damage : cases) {
+    const std::string& name = damage.first;
     CAPTURE(name);
     copy_store(directory.path(), damaged.path());
-    write_file(path, bytes);
+    write_file(path, damage.second);
     {
       const std::unique_ptr<Store> store = open_store(damaged.path());
       CHECK(store->open_report().is_catalog_rebuilt);

@@ -1,0 +1,120 @@
+#include <doctest/doctest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "kvault/kvault.hpp"
+#include "tests/e2e/cli_case.hpp"
+#include "tests/e2e/daemon_process.hpp"
+
+// The commands that talk to kvaultd: sessions, show, verify, stats, rm.
+
+namespace kvault::test::cli {
+namespace {
+
+/// Saves a session of 300 tokens through the SDK.
+void save_session(const Daemon& daemon, const std::string& name) {
+  auto client = sdk::Client::connect({.auto_start = false, .socket_path = daemon.socket_path()});
+  REQUIRE(client.is_ok());
+  const kvault_layer layer = {KVAULT_FULL_ATTENTION, 2, 1, 64, 64, 0, KVAULT_TQ4, KVAULT_TQ4};
+  auto session = sdk::Session::open(
+      client.value(),
+      {.name = name,
+       .cache = {.layers = {&layer, 1}, .row_type = KVAULT_F32, .equalise = KVAULT_EQUALISE_NONE},
+       .create = true});
+  REQUIRE(session.is_ok());
+  Arrays rows{.n_token = 300};
+  fill_normal(rows, 41);
+  REQUIRE(session->cache()
+              .append(0, {.data = rows.k, .n_token = 300}, {.data = rows.v, .n_token = 300})
+              .is_ok());
+  const std::vector<std::uint32_t> ids(300, 7);
+  const auto saved = session->save(ids);
+  REQUIRE(saved.is_ok());
+  CHECK(saved->n_token == 300);
+}
+
+/// Flips one byte in the middle of the largest pack below `folder`.
+void damage_pack(const std::string& folder) {
+  std::filesystem::path largest;
+  std::uintmax_t size = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+    if (!entry.is_regular_file() || entry.path().extension() != ".pack") continue;
+    if (entry.file_size() <= size) continue;
+    largest = entry.path();
+    size = entry.file_size();
+  }
+  REQUIRE(size > 0);
+  std::fstream file(largest, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekg(static_cast<std::streamoff>(size / 2));
+  const auto byte = static_cast<char>(file.get() ^ 1);
+  file.seekp(static_cast<std::streamoff>(size / 2));
+  file.put(byte);
+  REQUIRE(file.good());
+}
+
+}  // namespace
+
+TEST_CASE("short: cli sessions: what was saved is listed, shown, verified and removed") {
+  const TemporaryDirectory directory;
+  const Daemon daemon(directory.path());
+  daemon.connect();
+  const Folder folder;
+  const auto run = [&](const std::string& words) {
+    return run_kvault(folder, words + " --no-auto-start --socket '" + daemon.socket_path() + "'");
+  };
+  CHECK(run("sessions").out == "no sessions yet\n");
+  save_session(daemon, "alpha");
+  save_session(daemon, "beta");
+
+  const auto list = nlohmann::json::parse(run("sessions --json").out);
+  REQUIRE(list.size() == 2);
+  CHECK(list[0]["n_token"] == 300);
+  const RunResult human = run("sessions");
+  CHECK(human.out.find("alpha") != std::string::npos);
+  CHECK(human.out.find("beta") != std::string::npos);
+
+  const auto shown = nlohmann::json::parse(run("show alpha --json").out);
+  CHECK(shown["name"] == "alpha");
+  CHECK(shown["n_page"] == 1);
+  CHECK(shown["commit_number"] == 1);
+  const std::string id = shown["id"];
+  CHECK(nlohmann::json::parse(run("show --json " + id).out)["name"] == "alpha");
+
+  CHECK(nlohmann::json::parse(run("stats --json").out)["n_session"] == 2);
+  const auto verified = nlohmann::json::parse(run("verify beta --json").out);
+  CHECK(verified["n_damaged"] == 0);
+  CHECK(verified["n_record"].get<int>() > 0);
+
+  CHECK(run("rm alpha").exit_code == 0);
+  check_refused(run("show alpha"), {"not_found", "alpha"});
+  check_refused(run("rm alpha"), {"not_found", "alpha"});
+  check_refused(run("verify alpha"), {"alpha"});
+  CHECK(nlohmann::json::parse(run("sessions --json").out).size() == 1);
+}
+
+TEST_CASE("short: cli verify: damage on disk is found and gives exit status 1") {
+  const TemporaryDirectory directory;
+  const Daemon daemon(directory.path());
+  daemon.connect();
+  const Folder folder;
+  save_session(daemon, "alpha");
+  damage_pack(daemon.data_directory());
+  const RunResult result =
+      run_kvault(folder, "verify --no-auto-start --json --socket '" + daemon.socket_path() + "'");
+  CHECK(result.exit_code == 1);
+  const auto report = nlohmann::json::parse(result.out, nullptr, false);
+  REQUIRE(report.is_object());
+  CHECK(report["n_damaged"].get<int>() > 0);
+}
+
+TEST_CASE("short: cli sessions: no daemon is one line and exit status 2") {
+  const Folder folder;
+  for (const char* command : {"sessions", "show x", "rm x", "verify", "stats"}) {
+    check_refused(run_kvault(folder, std::string(command) + " --no-auto-start --socket '" +
+                                         folder / "none.sock" + "'"),
+                  {"unreachable", "none.sock"});
+  }
+}
+
+}  // namespace kvault::test::cli
