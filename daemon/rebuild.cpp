@@ -130,9 +130,10 @@ void make_names_unique(Rebuilt& rebuilt) {
              (static_cast<unsigned char>(name[size]) & 0xC0U) == 0x80U) {
         --size;
       }
-      rebuilt.damage.push_back(message("two sessions are called '", name, "'; one is now '",
-                                       name.substr(0, size), suffix, "'"));
-      name = name.substr(0, size) + suffix;
+      std::string other = message(std::string_view(name).substr(0, size), suffix);
+      rebuilt.damage.push_back(
+          message("two sessions are called '", name, "'; one is now '", other, "'"));
+      name = std::move(other);
     }
     names.insert(name);
     unique.push_back(std::move(session));

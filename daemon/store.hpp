@@ -86,7 +86,8 @@ struct Attachment {
 /// A record between begin_record() and commit() or abort_record().
 struct RecordHandle {
   std::uint64_t raw = 0;
-  friend auto operator<=>(const RecordHandle&, const RecordHandle&) = default;
+  friend bool operator==(const RecordHandle&, const RecordHandle&) = default;
+  friend bool operator<(const RecordHandle& a, const RecordHandle& b) { return a.raw < b.raw; }
 };
 
 /// The step from one state of a session to the next. Kept: tokens [0, kept_n_token) and pages

@@ -47,7 +47,9 @@ KeyEqualiser::KeyEqualiser(const LayerSpec& layer, Equalise mode, std::span<cons
       head_dim_(layer.key_head_dim),
       is_fixed_(mode != Equalise::learn || layer.kind != LayerKind::full_attention ||
                 layer.key_scheme == Scheme::raw),
-      vector_(given.begin(), given.end()) {}
+      vector_(given.begin(), given.end()) {
+  if (layer.key_scheme == Scheme::raw) vector_.clear();  // raw keys are never equalised
+}
 
 void KeyEqualiser::observe(std::uint64_t position, std::uint32_t n_q, std::span<const float> q) {
   if (is_fixed_ || position > n_observed_) return;

@@ -20,7 +20,10 @@ inline constexpr std::uint64_t kPackHeaderSize = kRecordAlignment;
 struct PackName {
   PackKind kind = PackKind::log;
   std::uint32_t number = 0;
-  friend auto operator<=>(const PackName&, const PackName&) = default;
+  friend bool operator==(const PackName&, const PackName&) = default;
+  friend bool operator<(const PackName& a, const PackName& b) {
+    return a.kind != b.kind ? a.kind < b.kind : a.number < b.number;
+  }
 };
 /// "log-000001.pack", "pages-000001.pack".
 std::string file_name_of(PackName name);

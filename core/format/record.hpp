@@ -1,7 +1,6 @@
 #pragma once
 
 #include <array>
-#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -44,7 +43,7 @@ std::string_view name_of(RecordKind kind) noexcept;
 enum class ChunkKind : std::uint16_t {
   segment = 1,          ///< blocks: K of kv head 0, 1, ..., V of kv head 0, 1, ...
   rows = 2,             ///< K rows [n_token][n_kv_head][key_head_dim], then V rows likewise
-  equaliser = 3,        ///< f16 [n_kv_head][key_head_dim]; only in page 0
+  equaliser = 3,        ///< f16 [n_kv_head][key_head_dim]; only in page 0, or a tail from token 0
   query_energy = 4,     ///< f32 [n_token][n_kv_head][key_head_dim]; tails beginning below 256
   recurrent_state = 5,  ///< opaque
 };
@@ -53,7 +52,8 @@ std::string_view name_of(ChunkKind kind) noexcept;
 /// 16 random bytes that name a session for ever.
 struct SessionId {
   std::array<std::byte, 16> bytes{};
-  friend auto operator<=>(const SessionId&, const SessionId&) = default;
+  friend bool operator==(const SessionId&, const SessionId&) = default;
+  friend bool operator<(const SessionId& a, const SessionId& b) { return a.bytes < b.bytes; }
 };
 /// 32 lower-case hexadecimal digits, and back (Errc::invalid_argument).
 std::string to_hex(const SessionId& id);
@@ -62,7 +62,8 @@ Result<SessionId> session_id_from_hex(std::string_view text);
 /// The name of a page's content: keyed BLAKE2b-256, chained over the pages before it.
 struct PageKey {
   std::array<std::byte, 32> bytes{};
-  friend auto operator<=>(const PageKey&, const PageKey&) = default;
+  friend bool operator==(const PageKey&, const PageKey&) = default;
+  friend bool operator<(const PageKey& a, const PageKey& b) { return a.bytes < b.bytes; }
 };
 
 /// One piece of a record's payload, checked on its own.

@@ -75,7 +75,7 @@ bool is_allowed(const RecordDraft& draft, ChunkKind kind) {
     case RecordKind::page:
       return kind == ChunkKind::segment || (kind == ChunkKind::equaliser && draft.first_token == 0);
     case RecordKind::tail:
-      return kind == ChunkKind::rows ||
+      return kind == ChunkKind::rows || (kind == ChunkKind::equaliser && draft.first_token == 0) ||
              (kind == ChunkKind::query_energy && draft.first_token < kQueryEnergyTokens);
     case RecordKind::snapshot:
       return kind == ChunkKind::recurrent_state;

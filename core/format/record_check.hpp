@@ -29,7 +29,8 @@ Result<std::uint64_t> chunk_size_bytes(const ModelShape& shape, const Chunk& chu
 ///             at most one for every sliding window (rows that have left it are gone); in page 0
 ///             at most one equaliser for every full-attention layer with coded K
 ///   tail      n_token = 1..65536; rows for every attention layer; at most one query energy for
-///             every full-attention layer with coded K, where first_token < 256
+///             every full-attention layer with coded K, where first_token < 256, and at most one
+///             equaliser for each, where first_token = 0
 ///   snapshot  n_token = 0; one recurrent state of 1 byte or more for every recurrent layer
 ///
 /// Chunks ascend in offset (multiples of 256) without overlap and end at payload_bytes. A block is

@@ -106,13 +106,17 @@ Result<> SessionLoader::load_page(Cache& cache, const OpenRecord& record) {
     if (chunk.kind == ChunkKind::segment) {
       KVAULT_CHECK(load_segment(cache, record, chunk));
     } else if (chunk.kind == ChunkKind::equaliser) {
-      const auto part = record.payload.subspan(chunk.offset_bytes, chunk.size_bytes);
-      std::vector<Half> vector(part.size() / sizeof(Half));
-      std::memcpy(vector.data(), part.data(), part.size());
-      cache.layer(LayerIndex(chunk.layer)).restore_equaliser(vector);
+      load_equaliser(cache, record, chunk);
     }
   }
   return {};
+}
+
+void SessionLoader::load_equaliser(Cache& cache, const OpenRecord& record, const Chunk& chunk) {
+  const auto part = record.payload.subspan(chunk.offset_bytes, chunk.size_bytes);
+  std::vector<Half> vector(part.size() / sizeof(Half));
+  std::memcpy(vector.data(), part.data(), part.size());
+  cache.layer(LayerIndex(chunk.layer)).restore_equaliser(vector);
 }
 
 Result<> SessionLoader::load_segment(Cache& cache, const OpenRecord& record, const Chunk& chunk) {
@@ -162,6 +166,7 @@ Result<> SessionLoader::load_tail(Cache& cache, const client::RecordPlace& store
   if (!continues) first_tail_token_ = stored.first_token;
   for (const Chunk& chunk : record.meta.chunks) {
     if (chunk.kind == ChunkKind::rows) KVAULT_CHECK(load_rows(cache, stored, record, chunk));
+    if (chunk.kind == ChunkKind::equaliser) load_equaliser(cache, record, chunk);
     if (chunk.kind == ChunkKind::query_energy) load_energy(cache, stored, record, chunk);
   }
   return {};

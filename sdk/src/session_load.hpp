@@ -45,6 +45,7 @@ class SessionLoader {
   Result<std::shared_ptr<Pack>> open_pack(const client::RecordPlace& record);
   Result<OpenRecord> open_record(const client::RecordPlace& record);
   Result<> load_page(Cache& cache, const OpenRecord& record);
+  void load_equaliser(Cache& cache, const OpenRecord& record, const Chunk& chunk);
   Result<> load_segment(Cache& cache, const OpenRecord& record, const Chunk& chunk);
   Result<> load_tail(Cache& cache, const client::RecordPlace& stored, const OpenRecord& record);
   Result<> load_rows(Cache& cache, const client::RecordPlace& stored, const OpenRecord& record,

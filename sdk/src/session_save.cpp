@@ -81,6 +81,9 @@ Result<OutgoingRecord> SessionSaver::tail(std::uint64_t first) {
   for (std::uint32_t layer = 0; layer < cache_.n_layer(); ++layer) {
     if (!cache_.options().shape.layers[layer].has_attention()) continue;
     KVAULT_CHECK(add_rows(layer, first, record));
+    if (first == 0 && cache_.layer(LayerIndex(layer)).equaliser().is_fixed()) {
+      add_equaliser(layer, record);
+    }
     add_energy(layer, first, record);
   }
   return finish(std::move(record));

@@ -6,7 +6,7 @@
 #include <functional>
 #include <limits>
 
-#include "tests/e2e/cli_case.hpp"
+#include "tests/e2e/tools/cli_case.hpp"
 
 // `kvault attend` as users run it: files in, files out, held against the oracle and, where nothing
 // is coded, against the plain formula.

@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "tests/e2e/cli_case.hpp"
+#include "tests/e2e/tools/cli_case.hpp"
 
 // `kvault roundtrip`: what one side costs, against what the codebooks promise.
 

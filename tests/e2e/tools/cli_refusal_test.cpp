@@ -4,7 +4,7 @@
 #include <fstream>
 #include <functional>
 
-#include "tests/e2e/cli_case.hpp"
+#include "tests/e2e/tools/cli_case.hpp"
 
 // What the command line refuses, and what it says: one line with the numbers, exit code 2.
 

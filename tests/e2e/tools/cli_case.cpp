@@ -1,4 +1,4 @@
-#include "tests/e2e/cli_case.hpp"
+#include "tests/e2e/tools/cli_case.hpp"
 
 #include <doctest/doctest.h>
 
