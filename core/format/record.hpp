@@ -32,7 +32,7 @@ inline constexpr std::uint64_t kSessionTokensMax = std::uint64_t{1} << 31U;
 inline constexpr std::uint32_t kLiveRecordsMax = std::uint32_t{1} << 20U;
 
 enum class RecordKind : std::uint16_t {
-  page = 1,      ///< a sealed page: one segment per attention layer
+  page = 1,      ///< a sealed page: segments of the attention layers
   tail = 2,      ///< raw rows of tokens [first_token, first_token + n_token), every attention layer
   snapshot = 3,  ///< the recurrent layers' states at position first_token; n_token = 0
   commit = 4,    ///< all of a session's live records after one commit; n_token = 0

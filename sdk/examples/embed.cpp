@@ -43,9 +43,9 @@ bool run_turn(sdk::CacheView cache, std::uint32_t turn, std::vector<float>& outp
       const auto q = make_rows(token, layer, kHeads);
       const auto k = make_rows(token + 7, layer, kKvHeads);
       const auto v = make_rows(token + 9, layer, kKvHeads);
-      const auto done = cache.append_attend(layer, {.data = k, .n_token = 1},
-                                            {.data = v, .n_token = 1},
-                                            {.n_q = 1, .q = q, .out = out});
+      const auto done =
+          cache.append_attend(layer, {.data = k, .n_token = 1}, {.data = v, .n_token = 1},
+                              {.n_q = 1, .q = q, .out = out});
       if (!ok("append_attend", error_of(done))) return false;
     }
     outputs.insert(outputs.end(), out.begin(), out.end());
@@ -60,8 +60,8 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "usage: %s DATA_DIRECTORY [KVAULTD]\n", argv[0]);
     return 2;
   }
-  const kvault_layer layer = {KVAULT_FULL_ATTENTION, kHeads,     kKvHeads,  kHeadDim,
-                              kHeadDim,              0,          KVAULT_TQ4, KVAULT_TQ4};
+  const kvault_layer layer = {
+      KVAULT_FULL_ATTENTION, kHeads, kKvHeads, kHeadDim, kHeadDim, 0, KVAULT_TQ4, KVAULT_TQ4};
   const kvault_layer layers[] = {layer, layer};
   const sdk::CacheOptions cache = {.layers = layers, .row_type = KVAULT_F32, .n_thread = 1};
 
@@ -78,8 +78,8 @@ int main(int argc, char** argv) {
                                         .daemon_path = argc > 2 ? argv[2] : "",
                                         .app_name = "embed_cpp"});
     if (!ok("connect", error_of(client))) return 1;
-    auto session = sdk::Session::open(
-        client.value(), {.name = "a live chat", .cache = cache, .create = true});
+    auto session =
+        sdk::Session::open(client.value(), {.name = "a live chat", .cache = cache, .create = true});
     if (!ok("open", error_of(session))) return 1;
     if (!run_turn(session->cache(), turn, outputs)) return 1;
     const std::vector<std::uint32_t> ids(kTurn, turn);

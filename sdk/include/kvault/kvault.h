@@ -87,7 +87,7 @@ typedef enum kvault_layer_kind {
 /* One layer of the model. head_dim: 32, 48, 64, 80, 96, 112, 128, 160, 192, 256 or 512. */
 typedef struct kvault_layer {
   kvault_layer_kind kind;
-  uint32_t n_head;    /* query heads, a multiple of n_kv_head */
+  uint32_t n_head; /* query heads, a multiple of n_kv_head */
   uint32_t n_kv_head;
   uint32_t key_head_dim;
   uint32_t value_head_dim;
@@ -136,9 +136,11 @@ typedef struct kvault_cache_options {
   uint32_t n_thread;         /* of the cpu device; 0 = one per core */
   uint32_t centre_values;    /* 1: values are centred per page as keys are */
 } kvault_cache_options;
-#define KVAULT_CACHE_OPTIONS_INIT                                              \
-  {sizeof(kvault_cache_options), 0, NULL, (kvault_row_type)0,                  \
-   KVAULT_EQUALISE_LEARN, KVAULT_RAW_SINK_AND_TAIL, NULL, 0, NULL, 0, 0}
+#define KVAULT_CACHE_OPTIONS_INIT                                                     \
+  {                                                                                   \
+    sizeof(kvault_cache_options), 0, NULL, (kvault_row_type)0, KVAULT_EQUALISE_LEARN, \
+        KVAULT_RAW_SINK_AND_TAIL, NULL, 0, NULL, 0, 0                                 \
+  }
 
 KVAULT_API kvault_status kvault_cache_create(const kvault_cache_options* options,
                                              kvault_cache** out_cache, kvault_error* error);
@@ -165,18 +167,18 @@ KVAULT_API kvault_status kvault_cache_append(kvault_cache* cache, uint32_t layer
 typedef struct kvault_attend_options {
   uint32_t struct_size;
   uint32_t n_q;
-  const float* q;      /* [n_q][n_head][key_head_dim] */
-  float* out;          /* [n_q][n_head][value_head_dim] */
-  float* lse;          /* [n_q][n_head], or NULL: log-sum-exp of the scaled, masked logits */
-  float softmax_scale; /* 0 = 1/sqrt(key_head_dim) */
-  float logit_softcap; /* 0 = none; c: logits become c * tanh(logit / c) */
-  uint32_t window;     /* 0 = none; a sliding-window layer's own window always applies */
-  uint32_t not_causal; /* 0: query i of n_q stands at n_token - n_q + i and sees no later key */
-  const uint8_t* mask; /* [n_q][mask_stride], nonzero = visible, or NULL */
+  const float* q;       /* [n_q][n_head][key_head_dim] */
+  float* out;           /* [n_q][n_head][value_head_dim] */
+  float* lse;           /* [n_q][n_head], or NULL: log-sum-exp of the scaled, masked logits */
+  float softmax_scale;  /* 0 = 1/sqrt(key_head_dim) */
+  float logit_softcap;  /* 0 = none; c: logits become c * tanh(logit / c) */
+  uint32_t window;      /* 0 = none; a sliding-window layer's own window always applies */
+  uint32_t not_causal;  /* 0: query i of n_q stands at n_token - n_q + i and sees no later key */
+  const uint8_t* mask;  /* [n_q][mask_stride], nonzero = visible, or NULL */
   uint64_t mask_stride; /* >= n_token of the layer */
 } kvault_attend_options;
 #define KVAULT_ATTEND_OPTIONS_INIT \
-  {sizeof(kvault_attend_options), 0, NULL, NULL, NULL, 0.0F, 0.0F, 0, 0, NULL, 0}
+  { sizeof(kvault_attend_options), 0, NULL, NULL, NULL, 0.0F, 0.0F, 0, 0, NULL, 0 }
 
 /* Attends with the newest n_q tokens' queries. Those may reach back into the page before the
  * newest, no further (OUT_OF_RANGE): for longer stretches use kvault_cache_append_attend. A row
@@ -244,12 +246,13 @@ typedef struct kvault_cache_stats {
   uint32_t struct_size;
   uint32_t reserved;
   uint64_t n_token;
-  uint64_t n_sealed_page; /* per layer */
+  uint64_t n_sealed_page;     /* per layer */
   uint64_t f16_size_bytes;    /* what an f16 cache of these tokens would take */
   uint64_t stored_size_bytes; /* all blocks and raw rows in use, padding included */
   double bits_per_element;    /* stored bits over elements of K and V, all-in */
 } kvault_cache_stats;
-#define KVAULT_CACHE_STATS_INIT {sizeof(kvault_cache_stats), 0, 0, 0, 0, 0, 0.0}
+#define KVAULT_CACHE_STATS_INIT \
+  { sizeof(kvault_cache_stats), 0, 0, 0, 0, 0, 0.0 }
 KVAULT_API kvault_status kvault_cache_get_stats(const kvault_cache* cache,
                                                 kvault_cache_stats* out_stats, kvault_error* error);
 
@@ -269,7 +272,7 @@ typedef struct kvault_client_options {
   uint32_t reserved;
 } kvault_client_options;
 #define KVAULT_CLIENT_OPTIONS_INIT \
-  {sizeof(kvault_client_options), 0, NULL, NULL, NULL, NULL, 0, 0}
+  { sizeof(kvault_client_options), 0, NULL, NULL, NULL, NULL, 0, 0 }
 
 KVAULT_API kvault_status kvault_client_connect(const kvault_client_options* options,
                                                kvault_client** out_client, kvault_error* error);
@@ -277,7 +280,7 @@ KVAULT_API kvault_status kvault_client_connect(const kvault_client_options* opti
 KVAULT_API void kvault_client_disconnect(kvault_client* client);
 
 typedef struct kvault_session_info {
-  char id[33];     /* 32 hexadecimal digits */
+  char id[33]; /* 32 hexadecimal digits */
   char name[257];
   uint16_t reserved;
   uint32_t reserved2;
@@ -304,7 +307,8 @@ typedef struct kvault_daemon_stats {
   uint64_t live_size_bytes; /* records that some session needs */
   uint64_t pack_size_bytes; /* all packs on disk */
 } kvault_daemon_stats;
-#define KVAULT_DAEMON_STATS_INIT {sizeof(kvault_daemon_stats), 0, 0, 0, 0, 0}
+#define KVAULT_DAEMON_STATS_INIT \
+  { sizeof(kvault_daemon_stats), 0, 0, 0, 0, 0 }
 KVAULT_API kvault_status kvault_client_stats(kvault_client* client, kvault_daemon_stats* out_stats,
                                              kvault_error* error);
 
@@ -338,16 +342,16 @@ typedef int (*kvault_progress)(uint64_t done_bytes, uint64_t total_bytes, void* 
 typedef struct kvault_session_options {
   uint32_t struct_size;
   uint32_t n_identity;
-  const char* name;                       /* unique among the user's sessions */
-  const kvault_identity_field* identity;  /* [n_identity] */
-  const kvault_cache_options* cache;      /* shape, row type, device */
-  kvault_progress progress;               /* may be NULL */
+  const char* name;                      /* unique among the user's sessions */
+  const kvault_identity_field* identity; /* [n_identity] */
+  const kvault_cache_options* cache;     /* shape, row type, device */
+  kvault_progress progress;              /* may be NULL */
   void* progress_user;
   uint32_t create; /* 1: create it where there is none (kvault_session_open) */
   uint32_t copy;   /* 1: copy the pages into memory instead of mapping the packs */
 } kvault_session_options;
 #define KVAULT_SESSION_OPTIONS_INIT \
-  {sizeof(kvault_session_options), 0, NULL, NULL, NULL, NULL, NULL, 0, 0}
+  { sizeof(kvault_session_options), 0, NULL, NULL, NULL, NULL, NULL, 0, 0 }
 
 /* Opens a session for reading and writing and restores its cache as of the last acknowledged
  * save. Every segment's checksum is verified before it is used (CORRUPT). One writer at a time
@@ -380,8 +384,8 @@ KVAULT_API kvault_status kvault_session_save(kvault_session* session, const uint
 
 /* The ids of the saved tokens: [*out_n_token], borrowed until the next call on the session. */
 KVAULT_API kvault_status kvault_session_tokens(const kvault_session* session,
-                                               const uint32_t** out_token_id,
-                                               uint64_t* out_n_token, kvault_error* error);
+                                               const uint32_t** out_token_id, uint64_t* out_n_token,
+                                               kvault_error* error);
 
 /* kvault_cache_rollback on the session's cache; durable with the next save. */
 KVAULT_API kvault_status kvault_session_rollback(kvault_session* session, uint64_t n_token,

@@ -4,8 +4,8 @@
 #include <fstream>
 
 #include "kvault/kvault.hpp"
-#include "tests/e2e/tools/cli_case.hpp"
 #include "tests/e2e/daemon_process.hpp"
+#include "tests/e2e/tools/cli_case.hpp"
 
 // The commands that talk to kvaultd: sessions, show, verify, stats, rm.
 
