@@ -76,7 +76,8 @@ Result<> Cache::attend(LayerIndex layer, const AttendRequest& request) try {
   LayerCache& cache = *attention_[layer.raw];
   KVAULT_CHECK(check_request(layer, request, cache.n_token()));
   const std::uint64_t first = cache.n_token() > request.n_q ? cache.n_token() - request.n_q : 0;
-  if (cache.n_token() > 0 && request.causal && !cache.can_attend_from(first)) {
+  const bool slides = cache.spec().kind == LayerKind::sliding_window;
+  if (cache.n_token() > 0 && (request.causal || slides) && !cache.can_attend_from(first)) {
     return fail(Errc::out_of_range,
                 message("layer ", layer.raw, ": ", request.n_q, " queries at ", cache.n_token(),
                         " tokens reach back to position ", first,
@@ -203,11 +204,12 @@ Result<> Cache::read_rows(LayerIndex layer, Side side, Tokens first, Tokens n,
     return fail(Errc::shape_mismatch, message("room for ", target.size(), " elements, not ",
                                               n.raw * spec.n_kv_head * dim));
   }
-  if (spec.kind == LayerKind::sliding_window && first.raw / kPageTokens < cache.raw_begin() &&
-      first.raw >= kPageTokens) {
-    return fail(Errc::not_found,
-                message("rows of token ", first.raw, " have left the window; the first kept is ",
-                        cache.raw_begin() * kPageTokens));
+  // Of a sliding window only the first page and the newest ones are there.
+  const std::uint64_t gap_begin = std::max<std::uint64_t>(first.raw, kPageTokens);
+  const std::uint64_t gap_end = cache.raw_begin() * kPageTokens;
+  if (spec.kind == LayerKind::sliding_window && gap_begin < std::min(gap_end, first.raw + n.raw)) {
+    return fail(Errc::not_found, message("rows of token ", gap_begin,
+                                         " have left the window; the first kept is ", gap_end));
   }
   return cache.read_rows(*device_, side, first.raw, n.raw, target);
 } catch (const std::bad_alloc&) {

@@ -33,6 +33,9 @@ BlockEncoder::BlockEncoder(const Rotation& rotation)
       head_dim_(rotation.head_dim()),
       padded_dim_(padded_head_dim(head_dim_)),
       residual_(std::size_t{kPageTokens} * head_dim_),
+      centred_(residual_.size()),
+      sums_(head_dim_),
+      quad_(std::size_t{padded_dim_} * KVAULT_QUAD_N_TOKEN),
       mean_(padded_dim_),
       scale_(kPageTokens),
       codes_(std::size_t{kPageTokens} * padded_dim_) {}
@@ -46,8 +49,10 @@ bool BlockEncoder::encode(const BlockEncoding& encoding, std::span<const float> 
   std::fill(mean_.begin(), mean_.end(), Half{});
   if (encoding.format.is_centred() && !subtract_mean()) return false;
   std::fill(codes_.begin(), codes_.end(), std::uint8_t{0});
+  const bool is_q8 = encoding.format.scheme() == Scheme::q8;
+  const NearestCode nearest(is_q8 ? Scheme::tq4 : encoding.format.scheme());
   for (std::uint32_t token = 0; token < kPageTokens; ++token) {
-    if (!quantise_token(encoding, token)) return false;
+    if (!quantise_token(encoding, nearest, token)) return false;
   }
   write(encoding, target);
   return true;
@@ -66,20 +71,20 @@ void BlockEncoder::rotate(std::span<const float> rows, std::span<const Half> equ
 
 /// Subtracts the rounded mean where that lowers sum |r|^2 / |y|^2; false where it exceeds binary16.
 bool BlockEncoder::subtract_mean() {
-  std::vector<double> sums(head_dim_);
+  std::fill(sums_.begin(), sums_.end(), 0.0);
   for (std::uint32_t token = 0; token < kPageTokens; ++token) {
     const float* const row = residual_.data() + std::size_t{token} * head_dim_;
-    for (std::uint32_t i = 0; i < head_dim_; ++i) sums[i] += row[i];
+    for (std::uint32_t i = 0; i < head_dim_; ++i) sums_[i] += row[i];
   }
   for (std::uint32_t i = 0; i < head_dim_; ++i) {
-    mean_[i] = to_half(static_cast<float>(sums[i] / kPageTokens));
+    mean_[i] = to_half(static_cast<float>(sums_[i] / kPageTokens));
     if (!(std::abs(to_float(mean_[i])) <= kHalfMax)) return false;
   }
-  std::vector<float> centred(residual_);
+  std::copy(residual_.begin(), residual_.end(), centred_.begin());
   double ratio_sum = 0;
   std::uint32_t n_nonzero = 0;
   for (std::uint32_t token = 0; token < kPageTokens; ++token) {
-    const std::span<float> row(centred.data() + std::size_t{token} * head_dim_, head_dim_);
+    const std::span<float> row(centred_.data() + std::size_t{token} * head_dim_, head_dim_);
     const double before = squared_norm(row);
     for (std::uint32_t i = 0; i < head_dim_; ++i) row[i] -= to_float(mean_[i]);
     if (before > 0) {
@@ -88,14 +93,15 @@ bool BlockEncoder::subtract_mean() {
     }
   }
   if (ratio_sum < n_nonzero) {
-    residual_.swap(centred);
+    residual_.swap(centred_);
   } else {
     std::fill(mean_.begin(), mean_.end(), Half{});
   }
   return true;
 }
 
-bool BlockEncoder::quantise_token(const BlockEncoding& encoding, std::uint32_t token) {
+bool BlockEncoder::quantise_token(const BlockEncoding& encoding, const NearestCode& nearest,
+                                  std::uint32_t token) {
   const std::span<const float> r(residual_.data() + std::size_t{token} * head_dim_, head_dim_);
   scale_[token] = Half{};
   if (encoding.format.scheme() == Scheme::q8) {
@@ -104,7 +110,8 @@ bool BlockEncoder::quantise_token(const BlockEncoding& encoding, std::uint32_t t
     return magnitude < kHalfMinNormal || quantise_token_q8(token, magnitude);
   }
   const double norm = std::sqrt(squared_norm(r));
-  return norm < static_cast<double>(kHalfMinNormal) || quantise_token_tq(encoding, token, norm);
+  return norm < static_cast<double>(kHalfMinNormal) ||
+         quantise_token_tq(encoding, nearest, token, norm);
 }
 
 bool BlockEncoder::quantise_token_q8(std::uint32_t token, float magnitude) {
@@ -119,11 +126,10 @@ bool BlockEncoder::quantise_token_q8(std::uint32_t token, float magnitude) {
   return round_scale(magnitude, scale_[token]);
 }
 
-bool BlockEncoder::quantise_token_tq(const BlockEncoding& encoding, std::uint32_t token,
-                                     double norm) {
+bool BlockEncoder::quantise_token_tq(const BlockEncoding& encoding, const NearestCode& nearest,
+                                     std::uint32_t token, double norm) {
   const Scheme scheme = encoding.format.scheme();
   const Codebook book = Codebook::of(scheme);
-  const NearestCode nearest(scheme);
   const float step = Codebook::step(scheme, head_dim_);
   const auto per_step = static_cast<float>(1.0 / (norm * step));
   const float* const r = residual_.data() + std::size_t{token} * head_dim_;
@@ -153,7 +159,7 @@ bool BlockEncoder::quantise_token_tq(const BlockEncoding& encoding, std::uint32_
   return round_scale(scale, scale_[token]);
 }
 
-void BlockEncoder::write(const BlockEncoding& encoding, std::span<std::byte> target) const {
+void BlockEncoder::write(const BlockEncoding& encoding, std::span<std::byte> target) {
   const Scheme scheme = encoding.format.scheme();
   const BlockLayout layout = BlockLayout::of(encoding.format, head_dim_);
   std::fill(target.begin(), target.end(), std::byte{0});
@@ -165,13 +171,12 @@ void BlockEncoder::write(const BlockEncoding& encoding, std::span<std::byte> tar
     }
   } else {
     constexpr std::uint32_t kQuad = KVAULT_QUAD_N_TOKEN;
-    std::vector<std::uint8_t> quad(std::size_t{padded_dim_} * kQuad);
     for (std::uint32_t token = 0; token < kPageTokens; token += kQuad) {
       for (std::uint32_t j = 0; j < kQuad; ++j) {
         const std::uint8_t* const row = codes_.data() + std::size_t{token + j} * padded_dim_;
-        for (std::uint32_t i = 0; i < padded_dim_; ++i) quad[std::size_t{i} * kQuad + j] = row[i];
+        for (std::uint32_t i = 0; i < padded_dim_; ++i) quad_[std::size_t{i} * kQuad + j] = row[i];
       }
-      pack_row(scheme, quad, target.subspan(token * row_size_bytes, row_size_bytes * kQuad));
+      pack_row(scheme, quad_, target.subspan(token * row_size_bytes, row_size_bytes * kQuad));
     }
   }
   std::memcpy(target.data() + layout.scale_offset_bytes, scale_.data(), scale_.size() * 2);

@@ -35,15 +35,20 @@ class BlockEncoder {
  private:
   void rotate(std::span<const float> rows, std::span<const Half> equaliser);
   bool subtract_mean();
-  bool quantise_token(const BlockEncoding& encoding, std::uint32_t token);
-  bool quantise_token_tq(const BlockEncoding& encoding, std::uint32_t token, double norm);
+  bool quantise_token(const BlockEncoding& encoding, const NearestCode& nearest,
+                      std::uint32_t token);
+  bool quantise_token_tq(const BlockEncoding& encoding, const NearestCode& nearest,
+                         std::uint32_t token, double norm);
   bool quantise_token_q8(std::uint32_t token, float magnitude);
-  void write(const BlockEncoding& encoding, std::span<std::byte> target) const;
+  void write(const BlockEncoding& encoding, std::span<std::byte> target);
 
   const Rotation& rotation_;
   std::uint32_t head_dim_;
   std::uint32_t padded_dim_;
   std::vector<float> residual_;      ///< [128, head_dim], rotated, mean subtracted
+  std::vector<float> centred_;       ///< scratch of subtract_mean
+  std::vector<double> sums_;         ///< likewise, [head_dim]
+  std::vector<std::uint8_t> quad_;   ///< scratch of write, [padded_dim, 4]
   std::vector<Half> mean_;           ///< [padded_dim]
   std::vector<Half> scale_;          ///< [128]
   std::vector<std::uint8_t> codes_;  ///< [128, padded_dim]

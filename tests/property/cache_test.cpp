@@ -214,6 +214,19 @@ TEST_CASE("a hybrid model: sliding window, recurrent and empty layers go along")
   REQUIRE(cache.attend(LayerIndex(1), chat.request(1499, 1, out)));
   CHECK(test::same_bits(out, expected));
 
+  // What has left the window is refused, never read.
+  AttendRequest far = chat.request(1000, 500, out);
+  for (const bool causal : {true, false}) {
+    far.causal = causal;
+    const auto refused = cache.attend(LayerIndex(1), far);
+    REQUIRE(!refused);
+    CHECK(refused.error().code == Errc::out_of_range);
+  }
+  std::vector<float> rows(1500 * chat.key_size());
+  const auto gone = cache.read_rows(LayerIndex(1), Side::key, Tokens(0), Tokens(1500), rows);
+  REQUIRE(!gone);
+  CHECK(gone.error().code == Errc::not_found);
+
   // Going back is possible only where the recurrent state was kept.
   REQUIRE(cache.set_state(LayerIndex(2), Tokens(1500), state));
   const auto kept = cache.rollback(Tokens(1499));
