@@ -17,30 +17,11 @@
 #include <vector>
 
 #include "sdk/src/client.hpp"
+#include "tests/support/temporary_directory.hpp"
 
 extern char** environ;
 
 namespace kvault::test {
-
-/// A directory of the test's own, mode 0700, removed with everything in it.
-class TemporaryDirectory {
- public:
-  TemporaryDirectory() {
-    std::string name = (std::filesystem::temp_directory_path() / "kvault-e2e-XXXXXX").native();
-    REQUIRE(::mkdtemp(name.data()) != nullptr);
-    path_ = name;
-  }
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-  ~TemporaryDirectory() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
 
 /// A kvaultd in the foreground, on the data and the socket of a directory; killed at the end.
 class Daemon {
