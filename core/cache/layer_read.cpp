@@ -116,7 +116,8 @@ Result<> LayerCache::read_rows(Device& device, Side side, std::uint64_t first, s
         .buffers = buffers,
         .blocks = blocks,
         .equaliser = is_key ? equaliser_.vector() : std::span<const Half>(),
-        .rows = rows,
+        .row_type = RowType::f32,
+        .rows = std::as_writable_bytes(std::span(rows)),
     };
     KVAULT_TRY(const Ticket ticket, device.reconstruct(args));
     KVAULT_CHECK(device.wait(ticket));

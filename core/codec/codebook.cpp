@@ -1,5 +1,6 @@
 #include "core/codec/codebook.hpp"
 
+#include <array>
 #include <cmath>
 
 #include "core/base/assert.hpp"
@@ -35,19 +36,6 @@ Codebook Codebook::of(Scheme scheme) {
 float Codebook::step(Scheme scheme, std::uint32_t head_dim) {
   if (scheme == Scheme::q8) return 1.0F / static_cast<float>(KVAULT_Q8_CODE_MAX);
   return of(scheme).step_times_sqrt_dim / std::sqrt(static_cast<float>(head_dim));
-}
-
-NearestCode::NearestCode(Scheme scheme) {
-  const std::span<const std::uint8_t> levels = Codebook::of(scheme).levels;
-  KVAULT_ASSERT(!levels.empty());
-  std::uint32_t code = 0;
-  for (std::uint32_t doubled = 0; doubled < codes_.size(); ++doubled) {
-    // u >= (level + next) / 2  <=>  floor(2 u) >= level + next
-    while (code + 1 < levels.size() && doubled >= std::uint32_t{levels[code]} + levels[code + 1]) {
-      ++code;
-    }
-    codes_[doubled] = static_cast<std::uint8_t>(code);
-  }
 }
 
 }  // namespace kvault

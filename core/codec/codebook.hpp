@@ -1,6 +1,5 @@
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <span>
 
@@ -20,22 +19,6 @@ struct Codebook {
   static Codebook of(Scheme scheme);
   /// What scale * (level - centre) is multiplied by.
   static float step(Scheme scheme, std::uint32_t head_dim);
-};
-
-/// Nearest code of a residual in units of the step: code = table[clamp(floor(2 * u), 0, 255)] with
-/// u = residual / step + centre. Exact: thresholds are midpoints of integers.
-class NearestCode {
- public:
-  /// pre: a tq scheme
-  explicit NearestCode(Scheme scheme);
-  std::uint8_t operator()(float u) const {
-    const float doubled = u * 2.0F;
-    if (!(doubled > 0.0F)) return codes_[0];
-    return codes_[doubled < 255.0F ? static_cast<std::uint32_t>(doubled) : 255U];
-  }
-
- private:
-  std::array<std::uint8_t, 256> codes_{};
 };
 
 }  // namespace kvault

@@ -53,7 +53,9 @@ Rotation::Rotation(std::uint32_t head_dim)
       factors_(hadamard_factors(head_dim)),
       norm_(1.0F / std::sqrt(static_cast<float>(head_dim))),
       signs_(make_signs(head_dim)),
+      scaled_signs_(signs_),
       paley_(std::size_t{factors_.paley_order} * factors_.paley_order) {
+  for (float& sign : scaled_signs_) sign *= norm_;
   fill_paley_signs(factors_.paley_order, paley_);
 }
 

@@ -5,207 +5,159 @@
 #include <limits>
 
 #include "core/base/assert.hpp"
+#include "core/layout/block_layout.hpp"
 
 namespace kvault::cpu {
 namespace {
 
 constexpr float kNone = -std::numeric_limits<float>::infinity();
-constexpr std::size_t kDimMax = KVAULT_HEAD_DIM_MAX;
 
-std::span<const std::byte> bytes_of(const BlockRef& ref, std::uint32_t head_dim,
-                                    BufferBytes buffers) {
-  const std::uint64_t size_bytes = BlockLayout::of(ref.format, head_dim).size_bytes;
-  return buffers[ref.buffer].subspan(ref.offset_bytes, size_bytes);
+constexpr SlotShape kWidestSlot = {kRowTile, KVAULT_HEAD_DIM_MAX};
+
+/// `into` and `from`, attended over apart, become one: both to the greater maximum, then added.
+void merge(const AttendKernels& kernels, const AttendPartial& into, const AttendPartial& from,
+           std::uint32_t n_row, std::size_t stride) {
+  for (std::uint32_t row = 0; row < n_row; ++row) {
+    SoftmaxState& a = into.states[row];
+    const SoftmaxState& b = from.states[row];
+    if (b.maximum == kNone) continue;
+    const float maximum = std::max(a.maximum, b.maximum);
+    const float keep = std::exp(a.maximum - maximum);
+    const float add = std::exp(b.maximum - maximum);
+    a.sum = a.sum * keep + b.sum * add;
+    a.maximum = maximum;
+    for (const auto& [target, source] :
+         {std::pair{into.raw, from.raw}, std::pair{into.coded, from.coded}}) {
+      kernels.scale(target + row * stride, stride, keep);
+      kernels.add_scaled(target + row * stride, source + row * stride, stride, add);
+    }
+  }
 }
 
-float dot(const float* a, const float* b, std::size_t n) {
-  double sum = 0;
-  for (std::size_t i = 0; i < n; ++i) sum += static_cast<double>(a[i]) * b[i];
-  return static_cast<float>(sum);
+/// Normalised rows to their places in the sequence's output. Rotates `partial.coded` in place.
+void store_rows(const AttendArgs& args, const AttendSequence& sequence, const RowRange& range,
+                const RowKernels& kernels, const Rotation& value_rotation,
+                const AttendPartial& partial) {
+  const std::uint32_t group = args.n_head / args.n_kv_head;
+  const std::uint32_t dim = args.value_head_dim;
+  const std::size_t stride = padded_head_dim(dim);
+  kernels.rotate_inverse(value_rotation, partial.coded, range.n_row_total(), stride);
+  for (std::uint32_t row = 0; row < range.n_row_total(); ++row) {
+    const RowPlace place = place_of(range, group, row);
+    const std::size_t index = std::size_t{place.query} * args.n_head + place.head;
+    const SoftmaxState& state = partial.states[row];
+    const float* const coded = partial.coded + row * stride;
+    const float* const raw = partial.raw + row * stride;
+    float* const target = sequence.out.data() + index * dim;
+    const bool sees_any = state.sum > 0;
+    for (std::uint32_t i = 0; i < dim; ++i) {
+      target[i] = sees_any ? (raw[i] + coded[i]) / state.sum : 0.0F;
+    }
+    if (!sequence.lse.empty()) {
+      sequence.lse[index] = sees_any ? state.maximum + std::log(state.sum) : kNone;
+    }
+  }
 }
 
 }  // namespace
 
-AttendTile::AttendTile()
-    : reader_(kDimMax),
-      key_(kDimMax),
-      value_(kDimMax),
-      q_raw_(kRowTile * kDimMax),
-      q_rotated_(kRowTile * kDimMax),
-      logits_(std::size_t{kRowTile} * kPageTokens),
-      out_raw_(kRowTile * kDimMax),
-      out_coded_(kRowTile * kDimMax),
-      states_(kRowTile),
-      visible_(kRowTile) {}
-
-std::uint64_t AttendTile::scratch_size_bytes() {
-  return sizeof(float) *
-         (4 * kRowTile * kDimMax + std::size_t{kRowTile} * kPageTokens + 3 * kPageTokens * kDimMax);
+CpuAttend::CpuAttend(InstructionSet instructions, std::uint32_t n_thread)
+    : kernels_(attend_kernels(instructions)),
+      row_kernels_(row_kernels(instructions)),
+      slots_(2 * std::size_t{n_thread} * kWidestSlot.n_float()),
+      carry_(kWidestSlot.n_float()) {
+  workers_.reserve(n_thread);
+  for (std::uint32_t i = 0; i < n_thread; ++i) workers_.emplace_back(kernels_, row_kernels_);
 }
 
-void AttendTile::run(const Task& task) {
-  KVAULT_ASSERT(task.n_row <= kRowTile);
-  load_queries(task);
-  const std::size_t n_kv_head = task.args.n_kv_head;
-  const std::uint64_t n_page = task.sequence.pages.size() / n_kv_head;
-  for (std::uint64_t page = 0; page < n_page; ++page) {
-    if (sees_page((task.sequence.first_page + page) * kPageTokens)) attend_page(task, page);
+std::uint64_t CpuAttend::scratch_size_bytes() const {
+  return AttendSplit::scratch_size_bytes(kernels_.form) * workers_.size() +
+         (slots_.size() + carry_.size()) * sizeof(float);
+}
+
+void CpuAttend::run(const AttendArgs& args, BufferBytes buffers, const RotationSet& rotations,
+                    ThreadPool& pool) {
+  list_items(args);
+  SlotShape shape = {1, padded_head_dim(args.value_head_dim)};
+  for (const Item& item : items_) shape.n_row = std::max(shape.n_row, item.range.n_row_total());
+  const std::size_t n_slot = slots_.size() / shape.n_float();
+  for (std::size_t first = 0; first < items_.size(); first += n_slot) {
+    const std::span<const Item> wave =
+        std::span(items_).subspan(first, std::min(n_slot, items_.size() - first));
+    pool.run(static_cast<std::uint32_t>(wave.size()),
+             [&](std::uint32_t index, std::uint32_t thread) {
+               const Item& item = wave[index];
+               workers_[thread].run(
+                   {args, *item.sequence, buffers, item.range, item.page_begin, item.page_end},
+                   rotations.of(args.key_head_dim), shape.at(slots_.data(), index));
+             });
+    merge_wave(args, rotations.of(args.value_head_dim), wave, shape);
   }
-  store_outputs(task);
 }
 
-void AttendTile::load_queries(const Task& task) {
-  const AttendArgs& args = task.args;
-  const AttendSequence& sequence = task.sequence;
-  const std::uint32_t group = args.n_head / args.n_kv_head;
-  const std::uint32_t dim = args.key_head_dim;
-  const std::uint32_t value_stride = padded_head_dim(args.value_head_dim);
-  const auto n_token = static_cast<std::int64_t>(sequence.n_token);
-  for (std::uint32_t row = 0; row < task.n_row; ++row) {
-    const std::uint32_t query = (task.first_row + row) / group;
-    const std::uint32_t head = task.kv_head * group + (task.first_row + row) % group;
-    const float* const source = sequence.q.data() + (std::size_t{query} * args.n_head + head) * dim;
-    float* const raw = q_raw_.data() + std::size_t{row} * dim;
-    float* const rotated = q_rotated_.data() + std::size_t{row} * dim;
-    std::copy_n(source, dim, raw);
-    std::copy_n(source, dim, rotated);
-    if (!sequence.equaliser.empty()) {
-      const Half* const e = sequence.equaliser.data() + std::size_t{task.kv_head} * dim;
-      for (std::uint32_t i = 0; i < dim; ++i) rotated[i] /= to_float(e[i]);
-    }
-    task.key_rotation.apply({rotated, dim});
-    const std::int64_t position = sequence.first_q_position + query;
-    Visible& visible = visible_.data()[row];
-    visible.end = sequence.mask.causal ? std::min(n_token, position + 1) : n_token;
-    visible.begin = sequence.mask.window > 0 ? position - sequence.mask.window + 1 : 0;
-    states_.data()[row] = {kNone, 0.0F};
-  }
-  std::fill_n(out_raw_.data(), std::size_t{task.n_row} * value_stride, 0.0F);
-  std::fill_n(out_coded_.data(), std::size_t{task.n_row} * value_stride, 0.0F);
-  for (std::uint32_t row = task.n_row; row < kRowTile; ++row) visible_.data()[row] = {0, 0};
+/// Kv heads that an item takes together: as many as share the row tile, but no more than leave
+/// every thread a few items to take. It never changes a bit.
+std::uint32_t CpuAttend::choose_n_kv_head(const AttendArgs& args, const AttendSequence& sequence,
+                                          std::uint32_t n_row) const {
+  const std::uint64_t n_page = sequence.pages.size() / args.n_kv_head;
+  const std::uint64_t n_split = std::max<std::uint64_t>(1, n_page / kSplitPages);
+  const std::uint64_t n_item_wanted = workers_.size() == 1 ? 1 : 4 * workers_.size();
+  const std::uint64_t n_group = (n_item_wanted + n_split - 1) / n_split;
+  const std::uint64_t by_threads = std::max<std::uint64_t>(1, args.n_kv_head / n_group);
+  const std::uint64_t by_rows = std::max<std::uint64_t>(1, kRowTile / n_row);
+  return static_cast<std::uint32_t>(std::min({std::uint64_t{args.n_kv_head}, by_threads, by_rows}));
 }
 
-bool AttendTile::sees_page(std::uint64_t first_position) const {
-  const auto begin = static_cast<std::int64_t>(first_position);
-  const std::int64_t end = begin + kPageTokens;
-  return std::any_of(visible_.data(), visible_.data() + kRowTile, [&](const Visible& visible) {
-    return std::max(visible.begin, begin) < std::min(visible.end, end);
-  });
-}
-
-void AttendTile::attend_page(const Task& task, std::uint64_t page) {
-  const AttendArgs& args = task.args;
-  const PageRef& ref = task.sequence.pages[page * args.n_kv_head + task.kv_head];
-  const std::uint64_t first_position = (task.sequence.first_page + page) * kPageTokens;
-  const std::uint64_t n_left = task.sequence.n_token - first_position;
-  const auto n_valid = static_cast<std::uint32_t>(std::min<std::uint64_t>(kPageTokens, n_left));
-  reader_.read_key(bytes_of(ref.key, args.key_head_dim, task.buffers), ref.key.format,
-                   args.key_head_dim, n_valid, key_);
-  reader_.read_value(bytes_of(ref.value, args.value_head_dim, task.buffers), ref.value.format,
-                     args.value_head_dim, n_valid, value_);
-  compute_logits(task, first_position);
-  accumulate_values(task);
-}
-
-/// logits [row][128] = softmax_scale * q.k, soft-capped, -infinity where invisible.
-void AttendTile::compute_logits(const Task& task, std::uint64_t first_position) {
-  const AttendArgs& args = task.args;
-  const std::size_t dim = args.key_head_dim;
-  const float* const q = key_.is_rotated ? q_rotated_.data() : q_raw_.data();
-  std::fill_n(logits_.data(), std::size_t{task.n_row} * kPageTokens, 0.0F);
-  accumulate_product({.a = q,
-                      .b = key_.values.data(),
-                      .c = logits_.data(),
-                      .n_row = task.n_row,
-                      .n_inner = dim,
-                      .n_column = kPageTokens,
-                      .a_stride = dim,
-                      .b_stride = kPageTokens,
-                      .c_stride = kPageTokens});
-  for (std::uint32_t row = 0; row < task.n_row; ++row) {
-    float* const s = logits_.data() + std::size_t{row} * kPageTokens;
-    const float* const factor = key_.factor.data();
-    // The page's mean adds the same number to every logit of the row: one dot product per block.
-    const float offset = key_.has_mean ? dot(q + row * dim, key_.mean.data(), dim) : 0.0F;
-    for (std::uint32_t t = 0; t < kPageTokens; ++t) {
-      s[t] = (s[t] * factor[t] + offset) * args.softmax_scale;
-    }
-    if (args.logit_softcap > 0) {
-      for (std::uint32_t t = 0; t < kPageTokens; ++t) {
-        s[t] = args.logit_softcap * std::tanh(s[t] / args.logit_softcap);
+/// Rows by rows, and the splits of the same rows in order. Rows that have no page still are an
+/// item: their output is zeros.
+void CpuAttend::list_items(const AttendArgs& args) {
+  items_.clear();
+  for (const AttendSequence& sequence : args.sequences) {
+    const std::uint32_t n_row = sequence.n_q * (args.n_head / args.n_kv_head);
+    if (n_row == 0) continue;
+    const std::uint32_t step = choose_n_kv_head(args, sequence, n_row);
+    for (std::uint32_t head = 0; head < args.n_kv_head; head += step) {
+      for (std::uint32_t row = 0; row < n_row; row += kRowTile) {
+        list_splits(
+            args, sequence,
+            {head, std::min(step, args.n_kv_head - head), row, std::min(kRowTile, n_row - row)});
       }
     }
-    mask_row(task, row, first_position);
   }
 }
 
-void AttendTile::mask_row(const Task& task, std::uint32_t row, std::uint64_t first_position) {
-  float* const s = logits_.data() + std::size_t{row} * kPageTokens;
-  const Visible& visible = visible_.data()[row];
-  const auto page_begin = static_cast<std::int64_t>(first_position);
-  const std::int64_t begin = std::clamp<std::int64_t>(visible.begin - page_begin, 0, kPageTokens);
-  const std::int64_t end = std::clamp<std::int64_t>(visible.end - page_begin, 0, kPageTokens);
-  std::fill(s, s + begin, kNone);
-  std::fill(s + std::max(begin, end), s + kPageTokens, kNone);
-  const AttendMask& mask = task.sequence.mask;
-  if (mask.bits.empty()) return;
-  const std::uint32_t query = (task.first_row + row) / (task.args.n_head / task.args.n_kv_head);
-  const std::uint8_t* const bits = mask.bits.data() + query * mask.bits_stride + first_position;
-  for (std::int64_t t = begin; t < end; ++t) {
-    if (bits[t] == 0) s[t] = kNone;
-  }
+void CpuAttend::list_splits(const AttendArgs& args, const AttendSequence& sequence,
+                            const RowRange& range) {
+  const std::uint64_t n_page = sequence.pages.size() / args.n_kv_head;
+  std::uint64_t begin = 0;
+  do {
+    // The next boundary stands at a multiple of the split, counted from position 0.
+    const std::uint64_t past_boundary = (sequence.first_page + begin) % kSplitPages;
+    const std::uint64_t end = std::min(n_page, begin + kSplitPages - past_boundary);
+    items_.push_back({&sequence, range, begin, end, end == n_page});
+    begin = end;
+  } while (begin < n_page);
 }
 
-void AttendTile::accumulate_values(const Task& task) {
-  const std::size_t stride = value_.stride_dim;
-  float* const out = value_.is_rotated ? out_coded_.data() : out_raw_.data();
-  for (std::uint32_t row = 0; row < task.n_row; ++row) {
-    float* const p = logits_.data() + std::size_t{row} * kPageTokens;
-    const float rescale = advance_softmax(p, kPageTokens, states_.data()[row]);
-    if (rescale != 1.0F) {
-      scale_row(out_raw_.data() + row * stride, stride, rescale);
-      scale_row(out_coded_.data() + row * stride, stride, rescale);
+void CpuAttend::merge_wave(const AttendArgs& args, const Rotation& value_rotation,
+                           std::span<const Item> wave, const SlotShape& shape) {
+  const AttendPartial carry = shape.at(carry_.data(), 0);
+  AttendPartial merged = carry;  // where the wave goes on with rows of the wave before
+  for (std::size_t i = 0; i < wave.size(); ++i) {
+    const Item& item = wave[i];
+    const AttendPartial partial = shape.at(slots_.data(), i);
+    if (item.page_begin == 0) {
+      merged = partial;
+    } else {
+      merge(kernels_, merged, partial, item.range.n_row_total(), shape.stride);
     }
-    if (value_.has_mean) {
-      float mass = 0;
-      for (std::uint32_t t = 0; t < kPageTokens; ++t) mass += p[t];
-      for (std::size_t i = 0; i < stride; ++i)
-        out[row * stride + i] += mass * value_.mean.data()[i];
+    if (item.is_last) {
+      store_rows(args, *item.sequence, item.range, row_kernels_, value_rotation, merged);
     }
-    if (value_.is_rotated) multiply_rows(p, value_.factor.data(), kPageTokens);
   }
-  accumulate_product({.a = logits_.data(),
-                      .b = value_.values.data(),
-                      .c = out,
-                      .n_row = task.n_row,
-                      .n_inner = kPageTokens,
-                      .n_column = stride,
-                      .a_stride = kPageTokens,
-                      .b_stride = stride,
-                      .c_stride = stride});
-}
-
-void AttendTile::store_outputs(const Task& task) {
-  const AttendArgs& args = task.args;
-  const std::uint32_t group = args.n_head / args.n_kv_head;
-  const std::uint32_t dim = args.value_head_dim;
-  const std::size_t stride = padded_head_dim(dim);
-  for (std::uint32_t row = 0; row < task.n_row; ++row) {
-    const std::uint32_t query = (task.first_row + row) / group;
-    const std::uint32_t head = task.kv_head * group + (task.first_row + row) % group;
-    const std::size_t index = std::size_t{query} * args.n_head + head;
-    const SoftmaxState& state = states_.data()[row];
-    float* const coded = out_coded_.data() + row * stride;
-    const float* const raw = out_raw_.data() + row * stride;
-    float* const target = task.sequence.out.data() + index * dim;
-    const bool sees_any = state.sum > 0;
-    task.value_rotation.apply_inverse({coded, dim});
-    for (std::uint32_t i = 0; i < dim; ++i) {
-      target[i] = sees_any ? (raw[i] + coded[i]) / state.sum : 0.0F;
-    }
-    if (!task.sequence.lse.empty()) {
-      task.sequence.lse[index] = sees_any ? state.maximum + std::log(state.sum) : kNone;
-    }
+  const bool is_unfinished = !wave.back().is_last;
+  if (is_unfinished && merged.states != carry.states) {
+    std::copy_n(reinterpret_cast<const float*>(merged.states), shape.n_float(), carry_.data());
   }
 }
 

@@ -2,68 +2,66 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
-#include "core/codec/rotation.hpp"
 #include "core/cpu/aligned_array.hpp"
-#include "core/cpu/block_reader.hpp"
-#include "core/cpu/tile_math.hpp"
+#include "core/cpu/attend_split.hpp"
+#include "core/cpu/rotation_set.hpp"
+#include "core/cpu/row_kernels.hpp"
+#include "core/cpu/thread_pool.hpp"
 #include "core/device/device.hpp"
+#include "core/layout/block_layout.hpp"
 
 namespace kvault::cpu {
 
-/// Query rows that share one pass over the pages. Bounds the scratch; never changes a bit, because
-/// rows are computed independently, page after page.
-inline constexpr std::uint32_t kRowTile = 128;
+/// How partial results of a call lie in memory: all as wide as the widest.
+struct SlotShape {
+  std::uint32_t n_row;
+  std::size_t stride;
 
-/// Bytes of a call's buffers, by index.
-using BufferBytes = std::span<const std::span<const std::byte>>;
+  /// States first, padded so that the sums stay aligned.
+  constexpr std::size_t n_state_float() const { return align_up(std::size_t{n_row} * 2, 32); }
+  constexpr std::size_t n_float() const { return n_state_float() + 2 * n_row * stride; }
+  AttendPartial at(float* memory, std::size_t index) const {
+    float* const slot = memory + index * n_float();
+    float* const sums = slot + n_state_float();
+    return {reinterpret_cast<SoftmaxState*>(slot), sums, sums + n_row * stride};
+  }
+};
 
-/// Attends for up to kRowTile query rows of one kv head, with its own scratch: one per thread. A
-/// row is a (query, head of the group) pair.
-class AttendTile {
+/// The attend verb: cuts a call into items (rows of a kv head x split of the pages), lets the pool
+/// work on as many at a time as there are slots for their partial results, and merges these in the
+/// order of the splits. Which items run together never changes a bit.
+class CpuAttend {
  public:
-  AttendTile();
+  CpuAttend(InstructionSet instructions, std::uint32_t n_thread);
 
-  static std::uint64_t scratch_size_bytes();
-
-  /// pre: n_row <= kRowTile; `rotation` of the key's and of the value's head_dim
-  struct Task {
-    const AttendArgs& args;
-    const AttendSequence& sequence;
-    BufferBytes buffers;
-    const Rotation& key_rotation;
-    const Rotation& value_rotation;
-    std::uint32_t kv_head;
-    std::uint32_t first_row;
-    std::uint32_t n_row;
-  };
-  void run(const Task& task);
+  std::uint64_t scratch_size_bytes() const;
+  void run(const AttendArgs& args, BufferBytes buffers, const RotationSet& rotations,
+           ThreadPool& pool);
 
  private:
-  /// Positions a query row may see: [begin, end), mask bits apart.
-  struct Visible {
-    std::int64_t begin;
-    std::int64_t end;
+  struct Item {
+    const AttendSequence* sequence;
+    RowRange range;
+    std::uint64_t page_begin;
+    std::uint64_t page_end;
+    bool is_last;  ///< of its rows
   };
 
-  void load_queries(const Task& task);
-  void attend_page(const Task& task, std::uint64_t page);
-  void compute_logits(const Task& task, std::uint64_t first_position);
-  void mask_row(const Task& task, std::uint32_t row, std::uint64_t first_position);
-  void accumulate_values(const Task& task);
-  void store_outputs(const Task& task);
-  bool sees_page(std::uint64_t first_position) const;
+  std::uint32_t choose_n_kv_head(const AttendArgs& args, const AttendSequence& sequence,
+                                 std::uint32_t n_row) const;
+  void list_items(const AttendArgs& args);
+  void list_splits(const AttendArgs& args, const AttendSequence& sequence, const RowRange& range);
+  void merge_wave(const AttendArgs& args, const Rotation& value_rotation,
+                  std::span<const Item> wave, const SlotShape& shape);
 
-  BlockReader reader_;
-  BlockTile key_;
-  BlockTile value_;
-  AlignedArray<float> q_raw_;      ///< [row][key head_dim]
-  AlignedArray<float> q_rotated_;  ///< [row][key head_dim]: H S (q / e)
-  AlignedArray<float> logits_;     ///< [row][128], then probabilities
-  AlignedArray<float> out_raw_;    ///< [row][value stride]: from raw pages
-  AlignedArray<float> out_coded_;  ///< [row][value stride]: from coded pages, rotated domain
-  AlignedArray<SoftmaxState> states_;
-  AlignedArray<Visible> visible_;
+  AttendKernels kernels_;
+  const RowKernels& row_kernels_;
+  std::vector<AttendSplit> workers_;  ///< one per thread
+  std::vector<Item> items_;           ///< of the call; kept, so that a call allocates nothing
+  AlignedArray<float> slots_;
+  AlignedArray<float> carry_;  ///< the merged splits of the rows that a wave left unfinished
 };
 
 }  // namespace kvault::cpu

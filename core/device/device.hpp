@@ -33,11 +33,16 @@ struct DeviceCaps {
   bool adopts_host_memory = false;
   /// Upper bound of the scratch an attend may use, in bytes; never a function of the context.
   std::uint64_t scratch_size_bytes = 0;
+  /// The instructions the cpu device runs on ("scalar", "avx2", "avx512", "neon"); else empty.
+  std::string_view instruction_set = {};
+  std::uint32_t n_thread = 0;  ///< of the cpu device, the caller's included; else 0
 };
 
 /// How to open a device. Zero means: the device decides.
 struct DeviceOptions {
   std::uint32_t n_thread = 0;
+  /// Of the cpu device; empty: the best this processor has. Absent or unknown ones are errors.
+  std::string_view instruction_set = {};
 };
 
 /// What to allocate: fresh zeroed memory, or memory of the caller's to adopt.
@@ -108,6 +113,14 @@ struct AttendSequence {
   std::span<float> lse;             ///< [n_q, n_head], or empty
 };
 
+/// Leaves out values that provably cannot matter: where a page's keys hold less than
+/// threshold * 128 / n_token of a row's probability mass, the page's values are not read, so that
+/// at most `threshold` of the mass is lost. 0: off.
+struct SparseValues {
+  float threshold = 0;            ///< in [0, 1)
+  std::uint64_t n_token_min = 0;  ///< sequences with fewer tokens are attended whole
+};
+
 /// softmax(scale * q.K^T, masked) V over raw and coded pages in one pass; grouped heads: query head
 /// h reads kv head h / (n_head / n_kv_head). With a logit_softcap c > 0 a logit s becomes
 /// c * tanh(s / c). A row that sees no key gives zeros and LSE = -infinity.
@@ -118,18 +131,20 @@ struct AttendArgs {
   std::uint32_t value_head_dim = 0;
   float softmax_scale = 0;
   float logit_softcap = 0;
+  SparseValues sparse_values = {};
   std::span<const Buffer* const> buffers;
   std::span<const AttendSequence> sequences;
 };
 
-/// Blocks back to rows of float, rotation and equalisation undone.
+/// Blocks back to rows, rotation and equalisation undone.
 struct ReconstructArgs {
   Side side = Side::key;
   std::uint32_t head_dim = 0;
   std::span<const Buffer* const> buffers;
   std::span<const BlockRef> blocks;  ///< [n_block]
   std::span<const Half> equaliser;   ///< [n_block, head_dim], or empty: all ones
-  std::span<float> rows;             ///< [n_block, 128, head_dim]
+  RowType row_type = RowType::f16;   ///< of the rows, whatever the blocks hold
+  std::span<std::byte> rows;         ///< [n_block, 128, head_dim], aligned for their type
 };
 
 /// A device holds compressed pages, fills them and attends over them.

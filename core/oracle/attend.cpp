@@ -12,6 +12,8 @@ namespace {
 struct HeadRows {
   std::vector<double> keys;    ///< [n_row, key_head_dim]
   std::vector<double> values;  ///< [n_row, value_head_dim]
+  /// [n_row]: the norm of what a coded key adds to its page's mean, equalised; 0 for a raw one
+  std::vector<double> residual_norms;
 };
 
 /// One query row's result.
@@ -19,6 +21,7 @@ struct RowResult {
   std::span<double> out;  ///< [value_head_dim], zeros on entry
   double lse;
   double error_scale;
+  double greatest_residual;  ///< of the visible keys
 };
 
 /// How many tokens the pages hold below n_token.
@@ -91,6 +94,46 @@ Result<std::vector<double>> decode_side(const AttendInput& input, std::uint32_t 
   return rows;
 }
 
+/// HeadRows::residual_norms of one kv head.
+Result<std::vector<double>> residual_norms(const AttendInput& input, std::uint32_t kv_head,
+                                           const Tables& tables) {
+  const std::uint32_t head_dim = input.key_head_dim;
+  std::vector<double> norms;
+  for (std::size_t page = 0; page * kPageTokens < row_count(input); ++page) {
+    const BlockBytes& block = input.key_blocks[page * input.n_kv_head + kv_head];
+    KVAULT_TRY(const std::uint32_t bits, code_bits(block.format));
+    if (bits == 0) {
+      norms.resize(norms.size() + kPageTokens, 0.0);
+      continue;
+    }
+    KVAULT_TRY(const EncodedRows rows, read_block(block, false, head_dim));
+    for (std::size_t token = 0; token < kPageTokens; ++token) {
+      double square = 0;
+      for (std::size_t i = 0; i < head_dim; ++i) {
+        const double value = value_of(rows.codes[token * head_dim + i], bits, tables);
+        square += value * value;
+      }
+      norms.push_back(rows.scale[token] * step_of(bits, head_dim, tables) * std::sqrt(square));
+    }
+  }
+  return norms;
+}
+
+/// softmax_scale |H S (q / e)|_inf / 32512, of which eta is made; 0 where no key is coded.
+double query_rounding(const AttendInput& input, std::uint32_t kv_head, std::span<const double> q,
+                      const std::optional<Rotation>& rotation) {
+  if (!rotation) return 0;
+  std::vector<double> equalised(q.begin(), q.end());
+  for (std::size_t i = 0; i < q.size() && !input.equaliser.empty(); ++i) {
+    equalised[i] /= input.equaliser[kv_head * q.size() + i];
+  }
+  std::vector<double> rotated(q.size());
+  rotation->forward(equalised, rotated);
+  double greatest = 0;
+  for (const double entry : rotated) greatest = std::max(greatest, std::fabs(entry));
+  return std::fabs(input.softmax_scale) * greatest / 32512.0;
+}
+
 double logit_of(const AttendInput& input, std::span<const double> q, const double* key) {
   double sum[4] = {0, 0, 0, 0};
   std::size_t i = 0;
@@ -117,6 +160,7 @@ void attend_row(const AttendInput& input, std::uint32_t query, std::span<const d
   }
   result.lse = -std::numeric_limits<double>::infinity();
   result.error_scale = 0;
+  result.greatest_residual = 0;
   if (seen.empty()) return;
   double sum = 0;
   for (double& logit : logits) {
@@ -127,6 +171,7 @@ void attend_row(const AttendInput& input, std::uint32_t query, std::span<const d
   for (std::size_t k = 0; k < seen.size(); ++k) {
     const double* value = &head.values[seen[k] * input.value_head_dim];
     const double p = logits[k] / sum;
+    result.greatest_residual = std::max(result.greatest_residual, head.residual_norms[seen[k]]);
     double square = 0;
     for (std::size_t i = 0; i < input.value_head_dim; ++i) {
       result.out[i] += p * value[i];
@@ -151,6 +196,7 @@ Result<AttendOutput> attend(const AttendInput& input, const Tables& tables) {
   output.out.resize(n_row * value_dim);
   output.lse.resize(n_row);
   output.error_scale.resize(n_row);
+  output.eta.resize(n_row);
   std::optional<Rotation> key_rotation;
   std::optional<Rotation> value_rotation;
   const std::uint32_t group = input.n_head / input.n_kv_head;
@@ -158,15 +204,18 @@ Result<AttendOutput> attend(const AttendInput& input, const Tables& tables) {
     HeadRows head;
     KVAULT_TRY(head.keys, decode_side(input, kv_head, false, tables, key_rotation));
     KVAULT_TRY(head.values, decode_side(input, kv_head, true, tables, value_rotation));
+    KVAULT_TRY(head.residual_norms, residual_norms(input, kv_head, tables));
     for (std::uint32_t query = 0; query < input.n_q; ++query) {
       for (std::uint32_t h = kv_head * group; h < (kv_head + 1) * group; ++h) {
         const std::size_t row = std::size_t{query} * input.n_head + h;
         const std::span<const float> given = input.q.subspan(row * key_dim, key_dim);
         const std::vector<double> q(given.begin(), given.end());
-        RowResult result{std::span(output.out).subspan(row * value_dim, value_dim), 0, 0};
+        RowResult result{std::span(output.out).subspan(row * value_dim, value_dim), 0, 0, 0};
         attend_row(input, query, q, head, result);
         output.lse[row] = result.lse;
         output.error_scale[row] = result.error_scale;
+        output.eta[row] =
+            query_rounding(input, kv_head, q, key_rotation) * result.greatest_residual;
       }
     }
   }

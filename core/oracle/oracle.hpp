@@ -124,18 +124,25 @@ struct AttendOutput {
   std::vector<double> out;          ///< [n_q, n_head, value_head_dim]
   std::vector<double> lse;          ///< [n_q, n_head]
   std::vector<double> error_scale;  ///< [n_q, n_head]: max(|o|, sqrt(sum_t p_t^2 |v_t|^2))
+  /// [n_q, n_head]: softmax_scale |H S q|_inf / 32512 max_t |r_t|, r_t what a visible coded key
+  /// adds to its page's mean. What a query of 15 bits costs where one rotated coordinate dominates.
+  std::vector<double> eta;
 };
 
 /// softmax(scale * q.K^T, masked) V with the exact maximum. A row that sees no key gives zeros and
 /// LSE = -infinity. A key that a row does not see is never read into its result, even where NaN.
 Result<AttendOutput> attend(const AttendInput& input, const Tables& tables);
 
+/// Whether a row's eta is counted as error or is granted: a device of integer queries may add it.
+enum class Eta : std::uint8_t { counted, granted };
+
 /// The error of attend: the worst |o - o*| / error_scale of all rows, out [n_q, n_head,
 /// value_head_dim]. A row of scale 0 must be exactly o*, else infinity; NaN and wrong sizes too.
 double worst_error(const AttendOutput& truth, std::span<const float> out,
-                   std::uint32_t value_head_dim);
+                   std::uint32_t value_head_dim, Eta eta = Eta::counted);
 /// The worst |lse - lse*|, lse [n_q, n_head]. -infinity must be met exactly, else infinity.
-double worst_lse_error(const AttendOutput& truth, std::span<const float> lse);
+double worst_lse_error(const AttendOutput& truth, std::span<const float> lse,
+                       Eta eta = Eta::counted);
 
 /// How the scale of a token is chosen, of residual r and its quantised unit direction c.
 enum class Rule : std::uint8_t {

@@ -1,110 +1,26 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
-#include <cstring>
 #include <string>
 #include <vector>
 
 #include "core/layout/block_layout.hpp"
 #include "core/oracle/oracle.hpp"
+#include "tests/support/coded_block.hpp"
 #include "tests/support/devices.hpp"
 #include "tests/support/random.hpp"
 
-// What every device must do with blocks: encode within the codec's bound, bytes that the oracle
-// reads, and reconstruct what the oracle reconstructs.
+// What every device must do with rows: encode them within the codec's bound, to bytes that the
+// oracle reads. reconstruct_test.cpp is about the way back.
 
 namespace kvault {
 namespace {
 
-constexpr std::uint32_t kHeadDims[] = {32, 48, 64, 80, 96, 112, 128, 160, 192, 256, 512};
-constexpr Scheme kSchemes[] = {Scheme::q8, Scheme::tq4, Scheme::tq3, Scheme::tq2};
-
-struct Block {
-  std::vector<float> rows;      ///< [128, head_dim]
-  std::vector<Half> equaliser;  ///< [head_dim] or empty
-  std::vector<std::byte> bytes;
-  BlockFormat format;
-  EncodeOutcome outcome = EncodeOutcome::does_not_fit;
-};
-
-std::vector<double> widened(std::span<const Half> values) {
-  std::vector<double> wide;
-  for (const Half value : values) wide.push_back(static_cast<double>(to_float(value)));
-  return wide;
-}
-
-std::vector<double> widened(std::span<const float> values) {
-  return {values.begin(), values.end()};
-}
-
-void encode(Device& device, Side side, std::uint32_t head_dim, ScaleRule rule, Block& block) {
-  const std::uint64_t raw_bytes = block.rows.size() * sizeof(float);
-  const std::uint64_t size_bytes = BlockLayout::of(block.format, head_dim).size_bytes;
-  auto source = device.allocate({.size_bytes = raw_bytes});
-  auto target = device.allocate({.size_bytes = size_bytes});
-  REQUIRE(source);
-  REQUIRE(target);
-  REQUIRE(device.upload(**source, 0, std::as_bytes(std::span(block.rows))));
-  Buffer* const buffers[] = {source->get(), target->get()};
-  const EncodeBlock blocks[] = {{{0, 0, BlockFormat::raw(RowType::f32)}, {0, 1, block.format}}};
-  const auto ticket = device.encode({.side = side,
-                                     .head_dim = head_dim,
-                                     .scale_rule = rule,
-                                     .buffers = buffers,
-                                     .blocks = blocks,
-                                     .equaliser = block.equaliser,
-                                     .outcomes = {&block.outcome, 1}});
-  REQUIRE(ticket);
-  REQUIRE(device.wait(*ticket));
-  block.bytes.resize(size_bytes);
-  const auto read = device.download(**target, 0, block.bytes);
-  REQUIRE(read);
-  REQUIRE(device.wait(*read));
-}
-
-Block random_block(test::Random& random, std::uint32_t head_dim, BlockFormat format,
-                   bool with_equaliser) {
-  Block block;
-  block.rows = random.normals(std::size_t{kPageTokens} * head_dim);
-  block.format = format;
-  for (std::uint32_t i = 0; with_equaliser && i < head_dim; ++i) {
-    block.equaliser.push_back(to_half(static_cast<float>(std::exp(random.normal()))));
-  }
-  return block;
-}
-
-oracle::EncodedRows oracle_codes(const Block& block, std::uint32_t head_dim,
-                                 std::span<const double> mean) {
-  const std::vector<double> rows = widened(std::span<const float>(block.rows));
-  const std::vector<double> equaliser = widened(std::span<const Half>(block.equaliser));
-  auto truth = oracle::quantise_block({.rows = rows,
-                                       .scheme = static_cast<std::uint8_t>(block.format.scheme()),
-                                       .head_dim = head_dim,
-                                       .equaliser = equaliser,
-                                       .centred = block.format.is_centred(),
-                                       .rule = oracle::Rule::matched,
-                                       .mean = mean},
-                                      oracle::Tables::standard());
-  REQUIRE(truth);
-  return *truth;
-}
-
-/// Codes equal the oracle's but for near ties, scales to a rounding of f16.
-void check_against_oracle(const Block& block, Side side, std::uint32_t head_dim) {
-  const oracle::BlockBytes bytes = {block.bytes, block.format.byte()};
-  const auto stored = oracle::read_block(bytes, side == Side::value, head_dim);
-  REQUIRE(stored);
-  const oracle::EncodedRows truth = oracle_codes(
-      block, head_dim, block.format.is_centred() ? stored->mean : std::vector<double>());
-  std::size_t n_wrong = 0;
-  for (std::size_t i = 0; i < truth.codes.size(); ++i) {
-    if (stored->codes[i] != truth.codes[i] && truth.margin[i] > 2e-3) ++n_wrong;
-  }
-  CHECK(n_wrong == 0);
-  for (std::size_t token = 0; token < kPageTokens; ++token) {
-    CHECK(std::abs(stored->scale[token] - truth.scale[token]) <= truth.scale[token] * 2e-3);
-  }
-}
+using test::Block;
+using test::encode;
+using test::kHeadDims;
+using test::kSchemes;
+using test::random_block;
 
 TEST_CASE("devices encode blocks as the oracle does, every scheme, side and head_dim") {
   for (const auto& device : test::open_devices()) {
@@ -112,14 +28,137 @@ TEST_CASE("devices encode blocks as the oracle does, every scheme, side and head
     for (const std::uint32_t head_dim : kHeadDims) {
       for (const Scheme scheme : kSchemes) {
         for (const Side side : {Side::key, Side::value}) {
-          CAPTURE(head_dim);
-          CAPTURE(std::string(name_of(scheme)));
           Block block =
               random_block(random, head_dim, BlockFormat::coded(scheme, true), side == Side::key);
-          encode(*device, side, head_dim, ScaleRule::matched, block);
+          block.side = side;
+          encode(*device, block);
           REQUIRE(block.outcome == EncodeOutcome::coded);
-          check_against_oracle(block, side, head_dim);
+          test::check_against_oracle(block);
         }
+      }
+    }
+  }
+}
+
+// What rows of models look like, and what they should never do to an encoder.
+enum class RowKind {
+  normal,
+  outlier_channels,
+  offset,
+  one_large_token,
+  equal_tokens,
+  many_zero_tokens,
+  tiny_tokens,
+  near_overflow,
+};
+constexpr RowKind kRowKinds[] = {RowKind::normal,       RowKind::outlier_channels,
+                                 RowKind::offset,       RowKind::one_large_token,
+                                 RowKind::equal_tokens, RowKind::many_zero_tokens,
+                                 RowKind::tiny_tokens,  RowKind::near_overflow};
+
+/// What RowKind makes of a normal number at (token, channel).
+float shaped(RowKind kind, float x, std::span<const float> first_row, std::size_t token,
+             std::size_t channel) {
+  constexpr float kTiny[] = {1.0F, 1e-3F, 1e-7F, 1e-21F, 0.0F};
+  switch (kind) {
+    case RowKind::normal:
+      return x;
+    case RowKind::outlier_channels:
+      return channel % 17 == 3 ? 10 * x : x;
+    case RowKind::offset:
+      return x + 100 * first_row[channel];
+    case RowKind::one_large_token:
+      return token == 7 ? 200 * x : x;
+    case RowKind::equal_tokens:
+      return first_row[channel];
+    case RowKind::many_zero_tokens:
+      return token % 3 == 0 ? x : 0.0F;
+    case RowKind::tiny_tokens:
+      return x * kTiny[token % 5];
+    case RowKind::near_overflow:
+      return channel == token % first_row.size() ? std::copysign(60000.0F, x) : x;
+  }
+  return x;
+}
+
+Block shaped_block(test::Random& random, RowKind kind, std::uint32_t head_dim, BlockFormat format,
+                   Side side) {
+  Block block = random_block(random, head_dim, format, side == Side::key);
+  const std::vector<float> first_row(block.rows.begin(), block.rows.begin() + head_dim);
+  for (std::size_t i = 0; i < block.rows.size(); ++i) {
+    block.rows[i] = shaped(kind, block.rows[i], first_row, i / head_dim, i % head_dim);
+  }
+  block.side = side;
+  return block;
+}
+
+TEST_CASE("devices encode as the oracle does: every scheme, head_dim, scale rule, centred or not") {
+  constexpr ScaleRule kRules[] = {ScaleRule::plain, ScaleRule::matched, ScaleRule::least_squares,
+                                  ScaleRule::unbiased};
+  for (const auto& device : test::open_devices()) {
+    test::Random random(11);
+    std::uint32_t n = 0;
+    for (const std::uint32_t head_dim : kHeadDims) {
+      for (const Scheme scheme : kSchemes) {
+        for (const ScaleRule rule : kRules) {
+          for (const bool centred : {false, true}) {
+            // The oracle's rotation is quadratic: of the widest heads every eighth case.
+            if (++n % 8 != 0 && head_dim > 192) continue;
+            const RowKind kind = kRowKinds[random.integer(0, 7)];
+            CAPTURE(static_cast<int>(kind));
+            Block block = shaped_block(random, kind, head_dim, BlockFormat::coded(scheme, centred),
+                                       random.integer(0, 1) == 0 ? Side::key : Side::value);
+            test::set_row_type(block, test::kRowTypes[random.integer(0, 2)]);
+            block.rule = rule;
+            encode(*device, block);
+            test::check_against_oracle(block);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE(
+    "devices encode as the oracle does: every kind of rows, row type and side, and its mean") {
+  for (const auto& device : test::open_devices()) {
+    test::Random random(12);
+    for (const std::uint32_t head_dim : {48U, 64U, 128U}) {
+      for (const RowKind kind : kRowKinds) {
+        for (const RowType row_type : test::kRowTypes) {
+          for (const Side side : {Side::key, Side::value}) {
+            CAPTURE(static_cast<int>(kind));
+            const Scheme scheme = kSchemes[random.integer(0, 3)];
+            Block block =
+                shaped_block(random, kind, head_dim, BlockFormat::coded(scheme, true), side);
+            test::set_row_type(block, row_type);
+            encode(*device, block);
+            test::check_against_oracle(block);
+            if (block.outcome == EncodeOutcome::coded) test::check_mean(block);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("a block's bytes do not depend on the blocks beside it") {
+  for (const auto& device : test::open_devices()) {
+    test::Random random(13);
+    for (const Side side : {Side::key, Side::value}) {
+      std::vector<Block> together;
+      for (const Scheme scheme : kSchemes) {
+        for (const RowKind kind : {RowKind::offset, RowKind::near_overflow}) {
+          const BlockFormat format = BlockFormat::coded(scheme, scheme != Scheme::tq3);
+          together.push_back(shaped_block(random, kind, 80, format, side));
+        }
+      }
+      std::vector<Block> alone = together;
+      test::encode_blocks(*device, together);
+      for (std::size_t i = alone.size(); i-- > 0;) {
+        encode(*device, alone[i]);
+        CHECK(alone[i].outcome == together[i].outcome);
+        CHECK(alone[i].bytes == together[i].bytes);
       }
     }
   }
@@ -158,9 +197,11 @@ TEST_CASE("codec error of random rows is the Lloyd-Max error of the sphere margi
         for (int b = 0; b < kBlocks; ++b) {
           Block block =
               random_block(random, row.head_dim, BlockFormat::coded(kTq[i], false), false);
-          encode(*device, Side::key, row.head_dim, ScaleRule::plain, block);
+          block.rule = ScaleRule::plain;
+          encode(*device, block);
           plain += relative_mse(block, row.head_dim) / kBlocks;
-          encode(*device, Side::key, row.head_dim, ScaleRule::least_squares, block);
+          block.rule = ScaleRule::least_squares;
+          encode(*device, block);
           least_squares += relative_mse(block, row.head_dim) / kBlocks;
         }
         CAPTURE(row.head_dim);
@@ -172,64 +213,18 @@ TEST_CASE("codec error of random rows is the Lloyd-Max error of the sphere margi
   }
 }
 
-TEST_CASE("devices reconstruct what the oracle reconstructs") {
-  for (const auto& device : test::open_devices()) {
-    test::Random random(3);
-    for (const std::uint32_t head_dim : kHeadDims) {
-      for (const Side side : {Side::key, Side::value}) {
-        Block block = random_block(random, head_dim, BlockFormat::coded(Scheme::tq3, true),
-                                   side == Side::key);
-        encode(*device, side, head_dim, ScaleRule::matched, block);
-        auto buffer = device->allocate({.size_bytes = block.bytes.size()});
-        REQUIRE(buffer);
-        REQUIRE(device->upload(**buffer, 0, block.bytes));
-        std::vector<float> rows(block.rows.size());
-        const Buffer* const buffers[] = {buffer->get()};
-        const BlockRef refs[] = {{0, 0, block.format}};
-        const auto ticket = device->reconstruct({.side = side,
-                                                 .head_dim = head_dim,
-                                                 .buffers = buffers,
-                                                 .blocks = refs,
-                                                 .equaliser = block.equaliser,
-                                                 .rows = rows});
-        REQUIRE(ticket);
-        REQUIRE(device->wait(*ticket));
-        const auto truth = oracle::decode_block(
-            {block.bytes, block.format.byte()}, side == Side::value, head_dim,
-            widened(std::span<const Half>(block.equaliser)), oracle::Tables::standard());
-        REQUIRE(truth);
-        // Relative to the equalised row's norm: float rounds there, before the division by e.
-        double worst = 0;
-        for (std::size_t token = 0; token < kPageTokens; ++token) {
-          double norm = 0;
-          double error = 0;
-          for (std::size_t i = 0; i < head_dim; ++i) {
-            const double e =
-                side == Side::key ? static_cast<double>(to_float(block.equaliser[i])) : 1.0;
-            const double exact = (*truth)[token * head_dim + i];
-            const auto got = static_cast<double>(rows[token * head_dim + i]);
-            norm += exact * e * exact * e;
-            error = std::max(error, std::abs(exact - got) * e);
-          }
-          worst = std::max(worst, error / std::sqrt(norm));
-        }
-        CAPTURE(head_dim);
-        CHECK(worst < 1e-6);
-      }
-    }
-  }
-}
-
 TEST_CASE("a block whose scale or mean exceeds binary16 is refused, and nothing is written") {
   for (const auto& device : test::open_devices()) {
     test::Random random(4);
     Block block = random_block(random, 64, BlockFormat::coded(Scheme::tq4, true), false);
     for (float& value : block.rows) value *= 1e6F;
-    encode(*device, Side::key, 64, ScaleRule::matched, block);
+    encode(*device, block);
     CHECK(block.outcome == EncodeOutcome::does_not_fit);
+    test::check_against_oracle(block);
     for (float& value : block.rows) value = 1e6F;
-    encode(*device, Side::key, 64, ScaleRule::matched, block);
+    encode(*device, block);
     CHECK(block.outcome == EncodeOutcome::does_not_fit);
+    test::check_against_oracle(block);
   }
 }
 
@@ -238,9 +233,11 @@ TEST_CASE("tiny, zero and constant blocks encode to finite scales that are never
     for (const float value : {0.0F, 1e-8F, 6e-5F, 1e-4F, 3.0F}) {
       for (const Scheme scheme : kSchemes) {
         Block block;
+        block.side = Side::value;
+        block.head_dim = 64;
         block.rows.assign(std::size_t{kPageTokens} * 64, value);
         block.format = BlockFormat::coded(scheme, false);
-        encode(*device, Side::value, 64, ScaleRule::matched, block);
+        encode(*device, block);
         REQUIRE(block.outcome == EncodeOutcome::coded);
         const auto stored = oracle::read_block({block.bytes, block.format.byte()}, true, 64);
         REQUIRE(stored);
@@ -260,7 +257,7 @@ TEST_CASE("centring lowers the error of an offset block and never hurts one with
     constexpr std::uint32_t kDim = 128;
     const auto squared_error = [&](Block& block, bool centred, std::uint32_t skipped_token) {
       block.format = BlockFormat::coded(Scheme::tq4, centred);
-      encode(*device, Side::key, kDim, ScaleRule::matched, block);
+      encode(*device, block);
       const auto decoded = oracle::decode_block({block.bytes, block.format.byte()}, false, kDim, {},
                                                 oracle::Tables::standard());
       REQUIRE(decoded);

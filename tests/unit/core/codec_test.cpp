@@ -6,7 +6,6 @@
 
 #include "core/codec/codebook.hpp"
 #include "core/codec/equaliser.hpp"
-#include "core/codec/pack.hpp"
 #include "core/codec/rotation.hpp"
 #include "core/layout/block_layout.hpp"
 #include "core/oracle/oracle.hpp"
@@ -37,47 +36,6 @@ TEST_CASE("codebooks: tables, steps and their Gaussian error are pinned") {
       mse += best * best * std::exp(-x * x / 2) / std::sqrt(2 * std::numbers::pi) * 16.0 / kSteps;
     }
     CHECK(mse == doctest::Approx(expected[i]).epsilon(.001));
-  }
-}
-
-TEST_CASE("nearest code: equal to the plain search for every argument") {
-  test::Random random(51);
-  for (const Scheme scheme : {Scheme::tq4, Scheme::tq3, Scheme::tq2}) {
-    const NearestCode nearest(scheme);
-    const Codebook book = Codebook::of(scheme);
-    for (int i = 0; i < 100000; ++i) {
-      const auto u = static_cast<float>(160.0 * random.uniform() - 16.0);
-      double best = 1e9;
-      for (const std::uint8_t level : book.levels) {
-        best = std::min(best, std::abs(static_cast<double>(u) - level));
-      }
-      CHECK(std::abs(static_cast<double>(u) - book.levels[nearest(u)]) == best);
-    }
-    CHECK(nearest(-1e30F) == 0);
-    CHECK(nearest(1e30F) == book.levels.size() - 1);
-  }
-}
-
-TEST_CASE("pack: unpack is its inverse, and the oracle reads it") {
-  test::Random random(52);
-  for (const Scheme scheme : {Scheme::q8, Scheme::tq4, Scheme::tq3, Scheme::tq2}) {
-    const std::uint32_t bits = code_bits_of(scheme);
-    for (const std::size_t n : {32U, 64U, 96U, 128U, 2048U}) {
-      std::vector<std::uint8_t> codes(n);
-      for (std::uint8_t& code : codes) {
-        code = static_cast<std::uint8_t>(random.next() & ((1U << bits) - 1));
-      }
-      std::vector<std::byte> packed(n * bits / 8);
-      pack_row(scheme, codes, packed);
-      std::vector<std::uint8_t> back(n);
-      unpack_row(scheme, packed, back);
-      CHECK(back == codes);
-      const std::vector<int> truth = oracle::unpack(packed, bits, n);
-      for (std::size_t i = 0; i < n; ++i) {
-        const int code = bits == 8 ? static_cast<std::int8_t>(codes[i]) : codes[i];
-        REQUIRE(truth[i] == code);
-      }
-    }
   }
 }
 

@@ -497,14 +497,18 @@ TEST_CASE("oracle: attend over coded blocks is attend over their decoded rows") 
 }
 
 TEST_CASE("oracle: the metric") {
-  AttendOutput truth{{3, 4, 0, 0}, {1, -kInfinity}, {5, 0}};
+  AttendOutput truth{{3, 4, 0, 0}, {1, -kInfinity}, {5, 0}, {0.05, 0}};
   CHECK(worst_error(truth, std::vector<float>{3, 4, 0, 0}, 2) == 0);
   CHECK(worst_error(truth, std::vector<float>{3, 4.5F, 0, 0}, 2) == doctest::Approx(0.1));
+  CHECK(worst_error(truth, std::vector<float>{3, 4.5F, 0, 0}, 2, Eta::granted) ==
+        doctest::Approx(0.05));
   CHECK(worst_error(truth, std::vector<float>{3, 4, 1e-30F, 0}, 2) == kInfinity);
   CHECK(worst_error(truth, std::vector<float>{kNan, 4, 0, 0}, 2) == kInfinity);
   CHECK(worst_error(truth, std::vector<float>{3, 4, 0}, 2) == kInfinity);
   const auto low = static_cast<float>(-kInfinity);
   CHECK(worst_lse_error(truth, std::vector<float>{1.25F, low}) == 0.25);
+  CHECK(worst_lse_error(truth, std::vector<float>{1.25F, low}, Eta::granted) ==
+        doctest::Approx(0.2));
   CHECK(worst_lse_error(truth, std::vector<float>{1, -1e30F}) == kInfinity);
   CHECK(worst_lse_error(truth, std::vector<float>{kNan, low}) == kInfinity);
   CHECK(worst_lse_error(truth, std::vector<float>{1}) == kInfinity);

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "core/base/half.hpp"
-#include "core/codec/block_encoder.hpp"
+#include "core/cpu/block_encoder.hpp"
 #include "core/layout/block_layout.hpp"
 #include "core/oracle/oracle.hpp"
 #include "core/os/process.hpp"
@@ -67,11 +67,14 @@ void put_block(std::vector<std::byte>& target, const Rows& rows, std::uint64_t f
   const std::size_t begin = target.size();
   target.resize(begin + BlockLayout::of(format, rows.dim).size_bytes);
   const Rotation rotation(rows.dim);
-  BlockEncoder encoder(rotation);
-  BlockEncoding encoding;
-  encoding.side = side;
-  encoding.format = format;
-  REQUIRE(encoder.encode(encoding, block, equaliser, std::span(target).subspan(begin)));
+  cpu::BlockEncoder encoder(cpu::InstructionSet::scalar);
+  REQUIRE(encoder.encode({.side = side,
+                          .format = format,
+                          .rotation = rotation,
+                          .row_type = RowType::f32,
+                          .rows = std::as_bytes(std::span(block)),
+                          .equaliser = equaliser},
+                         std::span(target).subspan(begin)));
 }
 
 /// A chunk and its bytes, added to an upload.

@@ -1,0 +1,212 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "core/base/half.hpp"
+#include "core/cpu/instruction_set.hpp"
+#include "core/layout/scheme.hpp"
+
+// The inner loops of attention over coded pages, one set per instruction set. All of them work on
+// cells of four bytes, the unit that one lane of an integer dot product takes:
+//
+//   form    K cell                    V cell                  other side
+//   bytes   4 codes of a token, u8    4 tokens of a dim, s8   two planes of digits: high, low byte
+//   words   2 codes of a token, s16   2 tokens of a dim, s16  one plane of s16
+//
+// A tile is [n_step][n_item] cells: items are tokens for K and dims for V, in natural order, and a
+// lane sums over the steps. A code never meets a float before its sum is complete, so sums are
+// exact and do not depend on their order: not on the number of rows, not on vector length.
+
+namespace kvault::cpu {
+
+enum class CellForm : std::uint8_t { bytes, words };
+
+/// Cells of one plane of one row: enough for the widest head, constant so that the inner loop
+/// addresses every plane of its rows from one pointer.
+constexpr std::size_t plane_cells(CellForm form) {
+  return KVAULT_HEAD_DIM_MAX / (form == CellForm::bytes ? 4 : 2);
+}
+constexpr std::size_t n_plane(CellForm form) { return form == CellForm::bytes ? 2 : 1; }
+/// The same of the weights of a page's tokens.
+constexpr std::size_t weight_cells(CellForm form) {
+  return kPageTokens / (form == CellForm::bytes ? 4 : 2);
+}
+
+/// The codes plane of a block, to be unpacked.
+struct PackedCodes {
+  Scheme scheme;
+  std::uint32_t padded_dim;
+  const std::byte* codes;
+};
+
+/// Memory that will be read next, asked for while the dot products run, evenly: they leave the
+/// memory idle, and a burst of requests would find the core's fill buffers full.
+struct Ahead {
+  const std::byte* at = nullptr;
+  std::size_t size_bytes = 0;
+};
+
+/// A query row as integers: q = factor * digits. The level of a code is centred by what its sum
+/// starts from: sum over dims of (level - start_level) * q, plus half where the centre is 63.5.
+struct QueryRow {
+  float factor;           ///< query value of one unit of the digits
+  float half;             ///< added to the integer sum
+  std::int32_t start[2];  ///< of the sum over each plane
+};
+
+/// logits[n_row][128] = factor * (sum + half) * token_factor[t] + offset[row]
+struct KeyLogits {
+  PackedCodes codes;           ///< 16 bytes past them may be read
+  const std::uint32_t* query;  ///< [n_row][n_plane][plane_cells]
+  const QueryRow* rows;        ///< [n_row]
+  const float* token_factor;   ///< [128]
+  const float* offset;         ///< [n_row]
+  float* logits;               ///< [n_row][128]
+  std::size_t n_row;
+  std::size_t n_step;   ///< padded_dim / codes of a cell
+  std::uint32_t* tile;  ///< scratch: a strip, at most 64 plane_cells
+  Ahead ahead;
+};
+
+/// Running softmax of one row.
+struct SoftmaxState {
+  float maximum;
+  float sum;
+};
+
+/// Takes the logits [n_row][128] of a page into the running softmax.
+struct PageSoftmax {
+  float* logits;         ///< replaced by exp(logit - maximum); -infinity: invisible, gives 0
+  SoftmaxState* states;  ///< [n_row]
+  float* rescale;        ///< [n_row]: what earlier sums are to be multiplied by
+  float* mass;           ///< [n_row]: the sum over this page alone
+  std::size_t n_row;
+};
+
+/// Probabilities as integers: p[t] * token_factor[t] = factor * weight[t].
+struct ValueWeights {
+  const float* probabilities;  ///< [n_row][128]
+  const float* token_factor;   ///< [128]
+  std::uint32_t* weights;      ///< [n_row][n_plane][weight_cells]
+  float* factor;               ///< [n_row]
+  std::size_t n_row;
+};
+
+/// out[n_row][padded_dim] += factor[row] * sum over tokens of weight * level
+struct ValueSums {
+  PackedCodes codes;
+  const std::uint32_t* weights;  ///< [n_row][n_plane][weight_cells]
+  const float* factor;           ///< [n_row]
+  float* out;                    ///< [n_row][stride]
+  std::size_t stride;
+  std::size_t n_row;
+  std::uint32_t* tile;  ///< scratch, as for keys
+  Ahead ahead;
+};
+
+/// Rows of a raw block, of which the first n_valid exist.
+struct RawRows {
+  RowType type;
+  const std::byte* rows;  ///< [128][head_dim]
+  std::size_t head_dim;
+  std::size_t n_valid;
+};
+
+/// logits[n_row][128] = factor * q.k; 0 from n_valid on
+struct RawKeyLogits {
+  RawRows keys;
+  const float* q;  ///< [n_row][stride]
+  std::size_t stride;
+  float factor;
+  float* logits;
+  std::size_t n_row;
+};
+
+/// out[n_row][head_dim] += sum over the valid tokens of p[row][t] * v[t]
+struct RawValueSums {
+  RawRows values;
+  const float* probabilities;  ///< [n_row][128]
+  float* out;                  ///< [n_row][stride]
+  std::size_t stride;
+  std::size_t n_row;
+};
+
+/// out[n] = factor * halves[n]. pre: n % 16 == 0, as everywhere below
+struct WidenHalves {
+  const Half* halves;
+  float* out;
+  std::size_t n;
+  float factor;
+};
+
+/// digits[n] = q[n] * greatest / max |q|, rounded; returns max |q| / greatest: what a digit counts.
+/// All zero, and 0, where max |q| is below 1e-30: its reciprocal might be no float.
+struct RowDigits {
+  const float* q;
+  std::int32_t* digits;
+  std::size_t n;
+  float greatest;
+};
+
+/// out[n_row] = factor * <rows[row], x>
+struct RowDots {
+  const float* rows;  ///< [n_row][stride]
+  std::size_t stride;
+  const float* x;  ///< [n]
+  std::size_t n;
+  float factor;
+  float* out;
+  std::size_t n_row;
+};
+
+struct AttendKernels {
+  CellForm form;
+  void (*key_logits)(const KeyLogits& args);
+  void (*page_softmax)(const PageSoftmax& args);
+  void (*value_weights)(const ValueWeights& args);
+  void (*value_sums)(const ValueSums& args);
+  void (*raw_key_logits)(const RawKeyLogits& args);
+  void (*raw_value_sums)(const RawValueSums& args);
+  void (*widen_halves)(const WidenHalves& args);
+  void (*row_dots)(const RowDots& args);
+  float (*row_digits)(const RowDigits& args);
+  /// The greatest of x[n] and 0.
+  float (*greatest)(const float* x, std::size_t n);
+  /// x[n] *= factor
+  void (*scale)(float* x, std::size_t n, float factor);
+  /// x[n] += factor * y[n]
+  void (*add_scaled)(float* x, const float* y, std::size_t n, float factor);
+};
+
+/// pre: the build holds `set` and the processor supports it
+AttendKernels attend_kernels(InstructionSet set);
+
+// The parts of the table, each from the source of its name.
+struct CodedKernels {
+  CellForm form;
+  void (*key_logits)(const KeyLogits& args);
+  void (*value_sums)(const ValueSums& args);
+};
+struct SoftmaxKernels {
+  void (*page_softmax)(const PageSoftmax& args);
+  void (*value_weights)(const ValueWeights& args);
+};
+struct VectorKernels {
+  void (*widen_halves)(const WidenHalves& args);
+  void (*row_dots)(const RowDots& args);
+  float (*row_digits)(const RowDigits& args);
+  float (*greatest)(const float* x, std::size_t n);
+  void (*scale)(float* x, std::size_t n, float factor);
+  void (*add_scaled)(float* x, const float* y, std::size_t n, float factor);
+};
+struct RawKernels {
+  void (*key_logits)(const RawKeyLogits& args);
+  void (*value_sums)(const RawValueSums& args);
+};
+CodedKernels coded_kernels(InstructionSet set);
+SoftmaxKernels softmax_kernels(InstructionSet set);
+RawKernels raw_kernels(InstructionSet set);
+VectorKernels vector_kernels(InstructionSet set);
+
+}  // namespace kvault::cpu

@@ -1,0 +1,88 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "core/cpu/aligned_array.hpp"
+#include "core/cpu/attend_kernels.hpp"
+#include "core/cpu/attend_query.hpp"
+#include "core/device/device.hpp"
+
+namespace kvault::cpu {
+
+/// Pages of one split. Boundaries stand at multiples of it, counted from position 0: what a split
+/// holds depends neither on threads nor on how long the context is. 2048 tokens: the rotation of
+/// the queries, done once per split, stays near 1 % of the work.
+inline constexpr std::uint64_t kSplitPages = 16;
+
+/// Bytes of a call's buffers, by index.
+using BufferBytes = std::span<const std::span<const std::byte>>;
+
+/// What attending over some keys gives before it is normalised: sums relative to exp(maximum).
+/// Raw and coded values accumulate apart, because the coded ones are rotated.
+struct AttendPartial {
+  SoftmaxState* states;  ///< [n_row]
+  float* raw;            ///< [n_row][stride]
+  float* coded;          ///< [n_row][stride]
+};
+
+/// The blocks of one page and one kv head, and the rows that meet them.
+struct PageHead;
+
+/// One RowRange of one sequence over pages [page_begin, page_end) of its table.
+struct AttendItem {
+  const AttendArgs& args;
+  const AttendSequence& sequence;
+  BufferBytes buffers;
+  RowRange range;
+  std::uint64_t page_begin;
+  std::uint64_t page_end;
+};
+
+/// Attends over splits, with the scratch of one thread. A page is taken head by head, first all
+/// keys and then all values: the order in which a segment lies in memory.
+class AttendSplit {
+ public:
+  AttendSplit(const AttendKernels& kernels, const RowKernels& row_kernels);
+
+  static std::uint64_t scratch_size_bytes(CellForm form);
+
+  /// Fills `partial`; key_rotation of the key's head_dim.
+  void run(const AttendItem& item, const Rotation& key_rotation, const AttendPartial& partial);
+
+ private:
+  /// Positions a query row may see: [begin, end), mask bits apart.
+  struct Visible {
+    std::int64_t begin;
+    std::int64_t end;
+  };
+
+  void start(const AttendItem& item, const AttendPartial& partial);
+  bool sees_page(const AttendItem& item, std::uint64_t page) const;
+  void attend_page(const AttendItem& item, std::uint64_t page, const AttendPartial& partial);
+  void compute_logits(const PageHead& at);
+  void compute_coded_logits(const PageHead& at);
+  void refine_logits(const PageHead& at, KeyLogits pass);
+  void cap_logits(const PageHead& at);
+  void mask_row(const PageHead& at, std::uint32_t row);
+  void add_values(const PageHead& at, const AttendPartial& partial);
+  void add_coded_values(const PageHead& at, float* out);
+  void add_raw_values(const PageHead& at, float* out);
+
+  AttendKernels kernels_;
+  AttendQuery query_;
+  AlignedArray<std::uint32_t> tile_;
+  AlignedArray<std::uint32_t> weights_;  ///< [row][n_plane][weight_cells]
+  AlignedArray<float> logits_;           ///< [row][128], then probabilities
+  AlignedArray<float> refinement_;       ///< [row][128]
+  AlignedArray<QueryRow> refined_rows_;  ///< [row]
+  AlignedArray<float> token_factor_;     ///< [128]
+  AlignedArray<float> mean_;             ///< [D']
+  AlignedArray<float> row_terms_;        ///< [row]: mean offsets, then value factors
+  AlignedArray<float> rescale_;          ///< [row]
+  AlignedArray<float> mass_;             ///< [row]
+  AlignedArray<Visible> visible_;        ///< [row]
+};
+
+}  // namespace kvault::cpu

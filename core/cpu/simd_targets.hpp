@@ -1,0 +1,23 @@
+#pragma once
+
+// Which of Highway's targets are compiled: included before any of its headers, everywhere alike.
+// SSSE3, SSE4 and AVX-512 without VNNI are left out: few machines, and each costs a compilation of
+// every kernel. They run the next lower set.
+#define HWY_WANT_AVX3_DL
+#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3 | HWY_SVE | HWY_SVE2)
+// The scalar target is Highway's emulation of 128-bit vectors. Highway gives it up for GCC 12.2,
+// whose vectoriser gets products' high halves wrong (bug 106322); no kernel here takes such a half,
+// and the conformance tests run every target.
+#define HWY_BROKEN_EMU128 0
+
+// A function that every target defines in its HWY_NAMESPACE, as a table indexed by InstructionSet;
+// null where the build has no such target. For the part of a source that HWY_ONCE guards.
+#define KVAULT_SIMD_TABLE(function)                                                         \
+  {                                                                                         \
+    HWY_CHOOSE_FALLBACK(function), HWY_CHOOSE_AVX2(function), HWY_CHOOSE_AVX3_DL(function), \
+        HWY_CHOOSE_NEON(function)                                                           \
+  }
+
+// Before a loop over registers: unrolled whatever the level of optimisation, or they live in
+// memory.
+#define KVAULT_UNROLL _Pragma("GCC unroll 16")

@@ -1,0 +1,258 @@
+// Blocks to tiles, a strip at a time; attend_kernels.hpp says what a tile is, docs/format.md how
+// codes are packed. Once per instruction set.
+#if defined(KVAULT_CPU_UNPACK_INL_HPP) == defined(HWY_TARGET_TOGGLE)
+#ifdef KVAULT_CPU_UNPACK_INL_HPP
+#undef KVAULT_CPU_UNPACK_INL_HPP
+#else
+#define KVAULT_CPU_UNPACK_INL_HPP
+#endif
+
+#include "core/cpu/cell-inl.hpp"
+#include "core/cpu/level_tables.hpp"
+
+HWY_BEFORE_NAMESPACE();
+namespace kvault::cpu::HWY_NAMESPACE {
+namespace {
+
+/// Tokens of a tile of keys and dims of a tile of values: a strip stays in the first-level cache
+/// beside everything else that a page needs.
+constexpr std::size_t kKeyStrip = kForm == CellForm::bytes ? 64 : 32;
+constexpr std::size_t kValueStrip = kForm == CellForm::bytes ? 64 : 32;
+constexpr std::size_t kQuads = kPageTokens / KVAULT_QUAD_N_TOKEN;
+constexpr std::size_t kStepsPerQuad = kForm == CellForm::bytes ? 1 : 2;
+constexpr std::size_t kBlocks = kLanes / 4;  ///< of 16 bytes in a vector
+
+/// 16 bytes of each of the rows 0, 4, 8, ..: one per block of the vector.
+HWY_INLINE Cells LoadBlocks(const std::byte* rows, std::size_t row_size_bytes) {
+  const std::size_t stride = 4 * row_size_bytes;
+  const auto* const at = reinterpret_cast<const std::uint8_t*>(rows);
+#if HWY_TARGET == HWY_AVX3_DL
+  const auto load = [&](std::size_t i) {
+    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(at + i * stride));
+  };
+  const __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(load(0)), load(1), 1);
+  const __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(load(2)), load(3), 1);
+  return Cells{_mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1)};
+#elif HWY_TARGET == HWY_AVX2
+  const auto load = [&](std::size_t i) {
+    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(at + i * stride));
+  };
+  return Cells{_mm256_inserti128_si256(_mm256_castsi128_si256(load(0)), load(1), 1)};
+#else
+  static_assert(kBlocks == 1);
+  (void)stride;
+  return hn::BitCast(CellTag(), hn::LoadU(ByteTag(), at));
+#endif
+}
+
+/// Four columns of words of kLanes rows, rows to lanes.
+struct Columns {
+  Cells word[4];
+};
+HWY_INLINE Columns LoadColumns(const std::byte* rows, std::size_t row_size_bytes) {
+  const CellTag d;
+  const WideTag d_wide;
+  const Cells r0 = LoadBlocks(rows, row_size_bytes);
+  const Cells r1 = LoadBlocks(rows + row_size_bytes, row_size_bytes);
+  const Cells r2 = LoadBlocks(rows + 2 * row_size_bytes, row_size_bytes);
+  const Cells r3 = LoadBlocks(rows + 3 * row_size_bytes, row_size_bytes);
+  const auto low01 = hn::BitCast(d_wide, hn::InterleaveLower(d, r0, r1));
+  const auto high01 = hn::BitCast(d_wide, hn::InterleaveUpper(d, r0, r1));
+  const auto low23 = hn::BitCast(d_wide, hn::InterleaveLower(d, r2, r3));
+  const auto high23 = hn::BitCast(d_wide, hn::InterleaveUpper(d, r2, r3));
+  return {{hn::BitCast(d, hn::InterleaveLower(d_wide, low01, low23)),
+           hn::BitCast(d, hn::InterleaveUpper(d_wide, low01, low23)),
+           hn::BitCast(d, hn::InterleaveLower(d_wide, high01, high23)),
+           hn::BitCast(d, hn::InterleaveUpper(d_wide, high01, high23))}};
+}
+
+/// The fourth nibble word of 32 codes of three bits, from the spare bits of the other three.
+HWY_INLINE Cells SpreadWord(const Columns& c) {
+  const CellTag d;
+  const Cells bit0 = hn::And(hn::ShiftRight<3>(c.word[0]), hn::Set(d, 0x11111111U));
+  const Cells bit1 = hn::And(hn::ShiftRight<2>(c.word[1]), hn::Set(d, 0x22222222U));
+  const Cells bit2 = hn::And(hn::ShiftRight<1>(c.word[2]), hn::Set(d, 0x44444444U));
+  return hn::Or(bit0, hn::Or(bit1, bit2));
+}
+
+/// Writes the cells of tokens down a column of steps, kKeyStrip apart.
+class KeyCells {
+ public:
+  explicit KeyCells(std::uint32_t* at) : at_(at) {}
+  /// Eight codes of every lane, levels as bytes: even codes, odd codes.
+  HWY_INLINE void put(Cells bytes) {
+#if KVAULT_CPU_BYTES
+    store(bytes);
+#else
+    const WordTag d;
+    const auto words = hn::BitCast(d, bytes);
+    store(hn::BitCast(CellTag(), hn::And(words, hn::Set(d, std::uint16_t{0xFF}))));
+    store(hn::BitCast(CellTag(), hn::ShiftRight<8>(words)));
+#endif
+  }
+
+ private:
+  HWY_INLINE void store(Cells cells) {
+    hn::Store(cells, CellTag(), at_);
+    at_ += kKeyStrip;
+  }
+  std::uint32_t* at_;
+};
+
+template <Scheme kScheme>
+HWY_INLINE void PutColumns(const NibbleTable& table, const Columns& columns, std::size_t n_column,
+                           KeyCells& cells) {
+  const auto put_nibbles = [&](Cells word) {
+    cells.put(table(word));
+    cells.put(table(hn::ShiftRight<4>(word)));
+  };
+  if constexpr (kScheme == Scheme::tq3) {
+    for (std::size_t i = 0; i < 3; ++i) put_nibbles(columns.word[i]);
+    put_nibbles(SpreadWord(columns));
+    return;
+  }
+  for (std::size_t i = 0; i < n_column; ++i) {
+    const Cells word = columns.word[i];
+    if constexpr (kScheme == Scheme::q8) {
+      cells.put(hn::Xor(word, hn::Set(CellTag(), 0x80808080U)));  // code + 128
+    } else {
+      put_nibbles(word);
+      if constexpr (kScheme == Scheme::tq2) put_nibbles(hn::ShiftRight<2>(word));
+    }
+  }
+}
+
+/// Keys of tokens [first, first + kKeyStrip) to a tile [n_step][kKeyStrip].
+template <Scheme kScheme>
+void UnpackKeyStrip(const PackedCodes& codes, std::size_t first, std::uint32_t* tile) {
+  constexpr std::size_t kBits = code_bits_of(kScheme);
+  // Words per load: three make a group of 32 codes of three bits.
+  constexpr std::size_t kWords = kScheme == Scheme::tq3 ? 3 : 4;
+  constexpr std::size_t kStepsPerWord =
+      (kScheme == Scheme::tq3 ? 8 : 32 / kBits) / (kForm == CellForm::bytes ? 4 : 2);
+  const std::size_t n_word = codes.padded_dim * kBits / 32;
+  const std::size_t row_size_bytes = n_word * 4;
+  const NibbleTable table(key_levels(kScheme).data());
+  for (std::size_t token = 0; token < kKeyStrip; token += kLanes) {
+    const std::byte* const rows = codes.codes + (first + token) * row_size_bytes;
+    std::uint32_t* step = tile + token;
+    for (std::size_t word = 0; word < n_word; word += kWords) {
+      const std::size_t n_column = word + kWords <= n_word ? kWords : n_word - word;
+      KeyCells cells(step);
+      PutColumns<kScheme>(table, LoadColumns(rows + word * 4, row_size_bytes), n_column, cells);
+      step += (kScheme == Scheme::tq3 ? 4 : n_column) * kStepsPerWord * kKeyStrip;
+    }
+  }
+}
+
+/// Nibble words of a quad row, in order: each holds two dims of four tokens. Reads what
+/// kLanes words are packed in.
+template <Scheme kScheme>
+HWY_INLINE Cells LoadNibbleWords(const std::byte* at) {
+  const CellTag d;
+  const auto* const bytes = reinterpret_cast<const std::uint8_t*>(at);
+  if constexpr (kScheme == Scheme::tq2) {
+    const hn::Half<CellTag> d_half;
+    const hn::Repartition<std::uint8_t, hn::Half<CellTag>> d_half_bytes;
+    const auto packed = hn::BitCast(d_half, hn::LoadU(d_half_bytes, bytes));
+    const auto wide = hn::PromoteTo(WideTag(), packed);
+    // Every word, and beside it the same shifted right by two; a nibble's upper bits are ignored.
+    return hn::BitCast(d, hn::Or(wide, hn::ShiftLeft<30>(wide)));
+  } else if constexpr (kScheme == Scheme::tq3) {
+    alignas(64) static constexpr std::uint32_t kGroups[16] = {0, 1, 2, 2, 3, 4,  5,  5,
+                                                              6, 7, 8, 8, 9, 10, 11, 11};
+    alignas(16) static constexpr std::uint32_t kSpare[4] = {0x88888888U, 0x88888888U, 0x88888888U,
+                                                            0};
+    alignas(16) static constexpr std::uint32_t kCodes[4] = {~0U, ~0U, ~0U, 0};
+    const Cells packed = hn::BitCast(d, hn::LoadU(ByteTag(), bytes));
+    const Cells words = hn::TableLookupLanes(packed, hn::SetTableIndices(d, kGroups));
+    // Spare bits to bit 0, 1 and 2 of the nibbles of lanes 0, 1, 2; together they are lane 3.
+    const Cells spare = hn::And(words, hn::LoadDup128(d, kSpare));
+    const Cells first = hn::ShiftRight<3>(spare);
+    const Cells second = hn::ShiftRight<2>(spare);
+    const Cells third = hn::ShiftRight<1>(spare);
+    // lane 3 <- lane 0 of first, lane 1 of second, lane 2 of third
+    const Cells spread =
+        hn::Or(hn::Shuffle0321(first), hn::Or(hn::Shuffle1032(second), hn::Shuffle2103(third)));
+    const Cells keep = hn::LoadDup128(d, kCodes);
+    return hn::Or(hn::And(words, keep), hn::AndNot(keep, spread));
+  } else {
+    return hn::BitCast(d, hn::LoadU(ByteTag(), bytes));
+  }
+}
+
+#if KVAULT_CPU_BYTES
+/// kLanes nibble words to two vectors of cells, dims in order.
+HWY_INLINE void PutNibbleWords(const NibbleTable& table, Cells words, std::uint32_t* step,
+                               std::size_t) {
+  // Interleaving stays within 128 bits: the halves are woven first, so that dims come in order.
+  const __m512i woven =
+      _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7), words.raw);
+  const __m512i odd = _mm512_srli_epi16(woven, 4);
+  const Cells low{_mm512_unpacklo_epi8(woven, odd)};
+  const Cells high{_mm512_unpackhi_epi8(woven, odd)};
+  hn::Store(table(low), CellTag(), step);
+  hn::Store(table(high), CellTag(), step + kLanes);
+}
+#else
+/// kLanes nibble words to twice two vectors of cells: tokens 0 and 2, and a step on, 1 and 3.
+HWY_INLINE void PutNibbleWords(const NibbleTable& table, Cells words, std::uint32_t* step,
+                               std::size_t n_item) {
+  const CellTag d;
+  const SignedByteTag d_bytes;
+  const SignedWordTag d_words;
+  const auto put = [&](Cells nibbles, std::uint32_t* target) {
+    const auto levels = hn::BitCast(d_bytes, table(nibbles));
+    const auto low = hn::PromoteTo(d_words, hn::LowerHalf(levels));
+    const auto high = hn::PromoteTo(d_words, hn::UpperHalf(hn::Half<SignedByteTag>(), levels));
+    hn::Store(hn::BitCast(d, low), d, target);
+    hn::Store(hn::BitCast(d, high), d, target + kLanes);
+  };
+  put(words, step);
+  put(hn::ShiftRight<4>(words), step + n_item);
+}
+#endif
+
+/// Values of dims [first, first + n_dim) to a tile [n_step][n_dim]; n_dim is a multiple of 32.
+template <Scheme kScheme>
+void UnpackValueStrip(const PackedCodes& codes, std::size_t first, std::size_t n_dim,
+                      std::uint32_t* tile) {
+  constexpr std::size_t kBits = code_bits_of(kScheme);
+  const std::size_t dim_bits = KVAULT_QUAD_N_TOKEN * kBits;
+  const NibbleTable table(value_levels(kScheme).data());
+  for (std::size_t quad = 0; quad < kQuads; ++quad) {
+    const std::byte* const row = codes.codes + (quad * codes.padded_dim + first) * dim_bits / 8;
+    std::uint32_t* const step = tile + quad * kStepsPerQuad * n_dim;
+    // A nibble word is two dims.
+    for (std::size_t dim = 0; dim < n_dim; dim += 2 * kLanes) {
+      PutNibbleWords(table, LoadNibbleWords<kScheme>(row + dim * dim_bits / 8), step + dim, n_dim);
+    }
+  }
+}
+
+/// q8: a quad row is cells already.
+void UnpackBytesStrip(const PackedCodes& codes, std::size_t first, std::size_t n_dim,
+                      std::uint32_t* tile) {
+  const CellTag d;
+  for (std::size_t quad = 0; quad < kQuads; ++quad) {
+    const auto* const row = reinterpret_cast<const std::uint8_t*>(codes.codes) +
+                            (quad * codes.padded_dim + first) * KVAULT_QUAD_N_TOKEN;
+    std::uint32_t* const step = tile + quad * kStepsPerQuad * n_dim;
+    for (std::size_t dim = 0; dim < n_dim; dim += kLanes) {
+      const Cells bytes = hn::BitCast(d, hn::LoadU(ByteTag(), row + dim * KVAULT_QUAD_N_TOKEN));
+#if KVAULT_CPU_BYTES
+      hn::Store(bytes, d, step + dim);
+#else
+      const auto words = hn::BitCast(SignedWordTag(), bytes);
+      hn::Store(hn::BitCast(d, hn::ShiftRight<8>(hn::ShiftLeft<8>(words))), d, step + dim);
+      hn::Store(hn::BitCast(d, hn::ShiftRight<8>(words)), d, step + n_dim + dim);
+#endif
+    }
+  }
+}
+
+}  // namespace
+}  // namespace kvault::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif
