@@ -28,7 +28,6 @@ if(KVAULT_TOOLS)
   find_package(nlohmann_json REQUIRED)
   find_path(KVAULT_CBLAS_INCLUDE cblas.h REQUIRED PATH_SUFFIXES openblas openblas-pthread)
   find_library(KVAULT_OPENBLAS openblas REQUIRED)
-  find_package(benchmark QUIET)
 endif()
 
 if(KVAULT_TESTS)

@@ -22,8 +22,8 @@ function(kvault_add_tests kind)
   set(target kvault_${kind}_tests)
   add_executable(${target} ${sources} "${PROJECT_SOURCE_DIR}/tests/support/doctest_main.cpp")
   target_link_libraries(${target} PRIVATE doctest::doctest "$<BUILD_INTERFACE:kvault_options>")
-  foreach(library IN ITEMS kvault_tools kvault_daemon kvault_sdk kvault_wire kvault_backends
-                           kvault_core)
+  foreach(library IN ITEMS kvault_bench_parts kvault_tools kvault_daemon kvault_sdk kvault_wire
+                           kvault_backends kvault_core)
     if(TARGET ${library})
       target_link_libraries(${target} PRIVATE ${library})
     endif()
@@ -32,10 +32,11 @@ function(kvault_add_tests kind)
     ${target}
     PRIVATE KVAULT_TEST_KVAULTD="${PROJECT_BINARY_DIR}/daemon/kvaultd"
             KVAULT_TEST_KVAULT="${PROJECT_BINARY_DIR}/tools/kvault"
+            KVAULT_TEST_BENCH="${PROJECT_BINARY_DIR}/tools/kvault-bench"
             KVAULT_TEST_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
             KVAULT_TEST_SHARED_DIR="${PROJECT_SOURCE_DIR}/../shared")
   if(kind STREQUAL "e2e")
-    foreach(program IN ITEMS kvaultd kvault_cli)
+    foreach(program IN ITEMS kvaultd kvault_cli kvault_bench)
       if(TARGET ${program})
         add_dependencies(${target} ${program})
       endif()

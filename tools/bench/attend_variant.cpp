@@ -1,0 +1,54 @@
+#include "tools/bench/attend_variant.hpp"
+
+#include <cmath>
+
+#include "tools/bench/random_block.hpp"
+
+namespace kvault::tools {
+
+Result<std::unique_ptr<AttendVariant>> AttendVariant::create(Device& device, const LayerSet& set,
+                                                             const BenchShape& shape,
+                                                             std::uint32_t n_q) {
+  KVAULT_TRY(std::vector<std::unique_ptr<Buffer>> layers, hand_over(set, device));
+  return std::unique_ptr<AttendVariant>(
+      new AttendVariant(device, set, shape, n_q, std::move(layers)));
+}
+
+AttendVariant::AttendVariant(Device& device, const LayerSet& set, const BenchShape& shape,
+                             std::uint32_t n_q, std::vector<std::unique_ptr<Buffer>> layers)
+    : device_(device),
+      shape_(shape),
+      layers_(std::move(layers)),
+      q_(std::size_t{n_q} * shape.n_head * shape.head_dim),
+      out_(q_.size()) {
+  RandomBlocks random(shape.head_dim);
+  for (float& entry : q_) entry = to_float(random.normal());
+  sequence_.n_q = n_q;
+  sequence_.q = q_;
+  sequence_.pages = set.pages();
+  sequence_.n_token = shape.n_token;
+  sequence_.first_q_position = static_cast<std::int64_t>(shape.n_token - n_q);
+  sequence_.mask.causal = n_q > 1;
+  sequence_.out = out_;
+}
+
+Result<double> AttendVariant::visit_us() {
+  return timer_.time_us([this] { return attend_next(); });
+}
+
+Result<> AttendVariant::attend_next() {
+  const Buffer* const layer = layers_[next_layer_].get();
+  next_layer_ = (next_layer_ + 1) % layers_.size();
+  AttendArgs args;
+  args.n_head = shape_.n_head;
+  args.n_kv_head = shape_.n_kv_head;
+  args.key_head_dim = shape_.head_dim;
+  args.value_head_dim = shape_.head_dim;
+  args.softmax_scale = 1 / std::sqrt(static_cast<float>(shape_.head_dim));
+  args.buffers = {&layer, 1};
+  args.sequences = {&sequence_, 1};
+  KVAULT_TRY(const Ticket ticket, device_.attend(args));
+  return device_.wait(ticket);
+}
+
+}  // namespace kvault::tools

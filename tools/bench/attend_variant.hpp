@@ -1,0 +1,35 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "core/device/device.hpp"
+#include "tools/bench/layer_set.hpp"
+#include "tools/bench/variant.hpp"
+
+namespace kvault::tools {
+
+/// Attention of `n_q` queries at the end of the context over layer after layer of a set; causal
+/// where there is more than one. The device and the set must outlive it.
+class AttendVariant final : public Variant {
+ public:
+  static Result<std::unique_ptr<AttendVariant>> create(Device& device, const LayerSet& set,
+                                                       const BenchShape& shape, std::uint32_t n_q);
+  Result<double> visit_us() override;
+
+ private:
+  AttendVariant(Device& device, const LayerSet& set, const BenchShape& shape, std::uint32_t n_q,
+                std::vector<std::unique_ptr<Buffer>> layers);
+  Result<> attend_next();
+
+  Device& device_;
+  BenchShape shape_;
+  std::vector<std::unique_ptr<Buffer>> layers_;
+  std::vector<float> q_;
+  std::vector<float> out_;
+  AttendSequence sequence_;
+  std::size_t next_layer_ = 0;
+  CallTimer timer_;
+};
+
+}  // namespace kvault::tools

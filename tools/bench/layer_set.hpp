@@ -1,0 +1,72 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <span>
+#include <vector>
+
+#include "core/device/device.hpp"
+#include "core/layout/scheme.hpp"
+#include "tools/bench/shape.hpp"
+
+namespace kvault::tools {
+
+/// Segments start at pages of memory.
+inline constexpr std::uint64_t kSegmentAlignmentBytes = 4096;
+
+/// Bytes of a page of the memory that LayerSets get from this system.
+std::uint64_t memory_page_size_bytes();
+
+/// Memory that starts at a segment's alignment. Move-only.
+class SegmentMemory {
+ public:
+  explicit SegmentMemory(std::uint64_t size_bytes);
+  std::span<std::byte> bytes() { return {start_.get(), size_bytes_}; }
+  std::span<const std::byte> bytes() const { return {start_.get(), size_bytes_}; }
+
+ private:
+  struct Free {
+    void operator()(std::byte* start) const {
+      ::operator delete[](start, std::align_val_t{kSegmentAlignmentBytes});
+    }
+  };
+  std::unique_ptr<std::byte, Free> start_;
+  std::size_t size_bytes_;
+};
+
+/// As many equal layers of one preset as fill `set_size_bytes`, so that a pass over all of them
+/// comes from memory. Random codes under sane scales and means; laid out as a cache does it: a
+/// segment per page, in it K and V of every kv head. Owns the memory; read-only once made.
+class LayerSet {
+ public:
+  LayerSet(const Preset& preset, const BenchShape& shape, std::uint64_t set_size_bytes);
+
+  const Preset& preset() const { return preset_; }
+  std::uint32_t n_layer() const { return n_layer_; }
+  std::uint64_t size_bytes() const { return memory_.bytes().size(); }
+  std::span<const std::byte> bytes() const { return memory_.bytes(); }
+  std::span<const std::byte> layer(std::uint32_t index) const {
+    return bytes().subspan(index * layout_.size_bytes, layout_.size_bytes);
+  }
+  /// [n_page, n_kv_head], the same in every layer, into buffer 0.
+  std::span<const PageRef> pages() const { return layout_.pages; }
+
+ private:
+  struct Layout {
+    std::vector<PageRef> pages;
+    std::uint64_t size_bytes = 0;
+  };
+  static Layout lay_out(const Preset& preset, const BenchShape& shape);
+
+  Preset preset_;
+  Layout layout_;  ///< of one layer
+  std::uint32_t n_layer_;
+  SegmentMemory memory_;
+};
+
+/// The layers as buffers of a device: adopted where it can, else uploaded copies.
+Result<std::vector<std::unique_ptr<Buffer>>> hand_over(const LayerSet& set, Device& device);
+
+}  // namespace kvault::tools
