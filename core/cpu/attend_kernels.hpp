@@ -75,22 +75,18 @@ struct SoftmaxState {
   float sum;
 };
 
-/// Takes the logits [n_row][128] of a page into the running softmax.
+/// Takes the logits [n_row][128] of a page into the running softmax. Where the page's values are
+/// coded, writes the probabilities as integers too: p[t] * token_factor[t] = factor * weight[t].
 struct PageSoftmax {
   float* logits;         ///< replaced by exp(logit - maximum); -infinity: invisible, gives 0
   SoftmaxState* states;  ///< [n_row]
   float* rescale;        ///< [n_row]: what earlier sums are to be multiplied by
   float* mass;           ///< [n_row]: the sum over this page alone
   std::size_t n_row;
-};
-
-/// Probabilities as integers: p[t] * token_factor[t] = factor * weight[t].
-struct ValueWeights {
-  const float* probabilities;  ///< [n_row][128]
-  const float* token_factor;   ///< [128]
-  std::uint32_t* weights;      ///< [n_row][n_plane][weight_cells]
-  float* factor;               ///< [n_row]
-  std::size_t n_row;
+  const float* token_factor;  ///< [128], or null: no weights are wanted
+  std::uint32_t* weights;     ///< [n_row][n_plane][weight_cells]
+  float* factor;              ///< [n_row]
+  Ahead ahead;
 };
 
 /// out[n_row][padded_dim] += factor[row] * sum over tokens of weight * level
@@ -140,13 +136,18 @@ struct WidenHalves {
   float factor;
 };
 
-/// digits[n] = q[n] * greatest / max |q|, rounded; returns max |q| / greatest: what a digit counts.
-/// All zero, and 0, where max |q| is below 1e-30: its reciprocal might be no float.
-struct RowDigits {
-  const float* q;
-  std::int32_t* digits;
+/// A row of queries as digits, in the order in which the codes of a scheme meet them.
+struct QueryDigits {
+  const float* q;  ///< [n]
   std::size_t n;
-  float greatest;
+  bool is_q8;
+  std::uint32_t* cells;  ///< [n_plane][plane_cells]
+};
+/// What one digit counts, and the sum of a plane's digits. The unit is 0, and so is every digit,
+/// where the row is below 1e-30: its reciprocal might be no float.
+struct DigitSums {
+  float unit;
+  std::int32_t plane[2];
 };
 
 /// out[n_row] = factor * <rows[row], x>
@@ -164,13 +165,12 @@ struct AttendKernels {
   CellForm form;
   void (*key_logits)(const KeyLogits& args);
   void (*page_softmax)(const PageSoftmax& args);
-  void (*value_weights)(const ValueWeights& args);
   void (*value_sums)(const ValueSums& args);
   void (*raw_key_logits)(const RawKeyLogits& args);
   void (*raw_value_sums)(const RawValueSums& args);
   void (*widen_halves)(const WidenHalves& args);
   void (*row_dots)(const RowDots& args);
-  float (*row_digits)(const RowDigits& args);
+  DigitSums (*query_digits)(const QueryDigits& args);
   /// The greatest of x[n] and 0.
   float (*greatest)(const float* x, std::size_t n);
   /// x[n] *= factor
@@ -188,14 +188,9 @@ struct CodedKernels {
   void (*key_logits)(const KeyLogits& args);
   void (*value_sums)(const ValueSums& args);
 };
-struct SoftmaxKernels {
-  void (*page_softmax)(const PageSoftmax& args);
-  void (*value_weights)(const ValueWeights& args);
-};
 struct VectorKernels {
   void (*widen_halves)(const WidenHalves& args);
   void (*row_dots)(const RowDots& args);
-  float (*row_digits)(const RowDigits& args);
   float (*greatest)(const float* x, std::size_t n);
   void (*scale)(float* x, std::size_t n, float factor);
   void (*add_scaled)(float* x, const float* y, std::size_t n, float factor);
@@ -205,7 +200,12 @@ struct RawKernels {
   void (*value_sums)(const RawValueSums& args);
 };
 CodedKernels coded_kernels(InstructionSet set);
-SoftmaxKernels softmax_kernels(InstructionSet set);
+/// AttendKernels::page_softmax
+using PageSoftmaxKernel = void (*)(const PageSoftmax& args);
+PageSoftmaxKernel page_softmax_kernel(InstructionSet set);
+/// AttendKernels::query_digits
+using QueryDigitsKernel = DigitSums (*)(const QueryDigits& args);
+QueryDigitsKernel query_digits_kernel(InstructionSet set);
 RawKernels raw_kernels(InstructionSet set);
 VectorKernels vector_kernels(InstructionSet set);
 

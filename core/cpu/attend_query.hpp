@@ -69,7 +69,6 @@ class AttendQuery {
     bool is_made = false;
   };
   Digits made(bool is_residual, Scheme scheme, std::uint32_t row);
-  float round_row(bool is_residual, std::uint32_t row, std::int32_t* digits) const;
   void make_row(bool is_residual, bool is_q8, std::uint32_t row, DigitRows& digits) const;
 
   CellForm form_;

@@ -67,7 +67,8 @@ class AttendSplit {
   void cap_logits(const PageHead& at);
   void mask_row(const PageHead& at, std::uint32_t row);
   void add_values(const PageHead& at, const AttendPartial& partial);
-  void add_coded_values(const PageHead& at, float* out);
+  void load_value_factors(const PageHead& at);
+  void add_coded_values(const PageHead& at, std::span<const std::byte> ahead, float* out);
   void add_raw_values(const PageHead& at, float* out);
 
   AttendKernels kernels_;

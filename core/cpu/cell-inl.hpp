@@ -87,7 +87,13 @@ HWY_INLINE Sums DotWords(Sums sum, Cells a, Cells b) {
 #if HWY_TARGET == HWY_AVX3_DL
   return hn::Add(sum, Sums{_mm512_madd_epi16(a.raw, b.raw)});
 #elif HWY_TARGET == HWY_AVX2
-  return hn::Add(sum, Sums{_mm256_madd_epi16(a.raw, b.raw)});
+  // One piece: apart, GCC 12 moves every product ahead of the sums and spills.
+  __m256i result = sum.raw;
+  __m256i product;
+  __asm__("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0"
+          : "+x"(result), "=&x"(product)
+          : "x"(a.raw), "x"(b.raw));
+  return Sums{result};
 #elif HWY_TARGET == HWY_NEON
   const int16x8_t x = vreinterpretq_s16_u32(a.raw);
   const int16x8_t y = vreinterpretq_s16_u32(b.raw);
@@ -116,24 +122,24 @@ HWY_INLINE void PrefetchLine(const std::byte* at) {
 #endif
 }
 
-/// Asks for the lines of an Ahead over a known number of steps.
+/// Asks for the lines of an Ahead evenly over a known amount of work.
 class Prefetcher {
  public:
   Prefetcher() = default;
-  Prefetcher(const Ahead& ahead, std::size_t n_step) : at_(ahead.at) {
-    const std::size_t n_line = (ahead.size_bytes + kLine - 1) / kLine;
-    per_step_ = n_line / n_step;
-    fetch(n_line - per_step_ * n_step);
+  Prefetcher(const Ahead& ahead, std::size_t n_work)
+      : at_(ahead.at), n_line_((ahead.size_bytes + kLine - 1) / kLine), n_work_(n_work) {}
+
+  HWY_INLINE void advance(std::size_t work) {
+    credit_ += work * n_line_;
+    for (; credit_ >= n_work_; credit_ -= n_work_, at_ += kLine) PrefetchLine(at_);
   }
-  HWY_INLINE void step() { fetch(per_step_); }
 
  private:
   static constexpr std::size_t kLine = 64;
-  HWY_INLINE void fetch(std::size_t n_line) {
-    for (std::size_t i = 0; i < n_line; ++i, at_ += kLine) PrefetchLine(at_);
-  }
   const std::byte* at_ = nullptr;
-  std::size_t per_step_ = 0;
+  std::size_t n_line_ = 0;
+  std::size_t n_work_ = 1;
+  std::size_t credit_ = 0;
 };
 
 }  // namespace kvault::cpu::HWY_NAMESPACE

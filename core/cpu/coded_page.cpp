@@ -30,29 +30,37 @@ struct Strip {
   }
 };
 
-/// kPlane: cells of a plane of the other side.
+template <Side kSide, std::size_t kPlane, std::size_t kRow, std::size_t kVector>
+HWY_INLINE void AccumulateStep(const std::uint32_t* tile, const std::uint32_t* other,
+                               Strip<kRow, kVector>& strip) {
+  const CellTag d;
+  Cells cells[kVector];
+  KVAULT_UNROLL
+  for (std::size_t v = 0; v < kVector; ++v) cells[v] = hn::Load(d, tile + v * kLanes);
+  KVAULT_UNROLL
+  for (std::size_t row = 0; row < kRow; ++row) {
+    KVAULT_UNROLL
+    for (std::size_t plane = 0; plane < kPlanes; ++plane) {
+      const Cells digits = hn::Set(d, other[(row * kPlanes + plane) * kPlane]);
+      KVAULT_UNROLL
+      for (std::size_t v = 0; v < kVector; ++v) {
+        Sums& sum = strip.sum[row][plane][v];
+        sum = kSide == Side::key ? DotKey(sum, cells[v], digits) : DotValue(sum, cells[v], digits);
+      }
+    }
+  }
+}
+
+/// kPlane: cells of a plane of the other side. A strip has a multiple of four steps.
 template <Side kSide, std::size_t kPlane, std::size_t kRow, std::size_t kVector>
 HWY_INLINE void AccumulateStrip(const std::uint32_t* tile, std::size_t n_item, std::size_t n_step,
                                 const std::uint32_t* other, Prefetcher& prefetcher,
                                 Strip<kRow, kVector>& strip) {
-  const CellTag d;
-  for (std::size_t step = 0; step < n_step; ++step, tile += n_item, ++other) {
-    prefetcher.step();
-    Cells cells[kVector];
+  for (std::size_t step = 0; step < n_step; step += 4, tile += 4 * n_item, other += 4) {
+    prefetcher.advance(4);
     KVAULT_UNROLL
-    for (std::size_t v = 0; v < kVector; ++v) cells[v] = hn::Load(d, tile + v * kLanes);
-    KVAULT_UNROLL
-    for (std::size_t row = 0; row < kRow; ++row) {
-      KVAULT_UNROLL
-      for (std::size_t plane = 0; plane < kPlanes; ++plane) {
-        const Cells digits = hn::Set(d, other[(row * kPlanes + plane) * kPlane]);
-        KVAULT_UNROLL
-        for (std::size_t v = 0; v < kVector; ++v) {
-          Sums& sum = strip.sum[row][plane][v];
-          sum =
-              kSide == Side::key ? DotKey(sum, cells[v], digits) : DotValue(sum, cells[v], digits);
-        }
-      }
+    for (std::size_t i = 0; i < 4; ++i) {
+      AccumulateStep<kSide, kPlane>(tile + i * n_item, other + i, strip);
     }
   }
 }
@@ -158,27 +166,30 @@ HWY_INLINE void ForRowGroups(std::size_t n_row, Prefetcher& prefetcher, const Ro
   for (; row < n_row; ++row) rows(std::integral_constant<std::size_t, 1>(), row, at(row));
 }
 
-/// Steps of the first group of rows over a block of n_item items, at least.
-constexpr std::size_t StepsOf(std::size_t n_row, std::size_t n_item, std::size_t n_step) {
+/// Work of the first group of rows over a block, for its Prefetcher: a step of the products is 1,
+/// kUnpackWork is what a load of an unpack loop takes beside it.
+constexpr std::size_t WorkOf(std::size_t n_row, std::size_t n_item, std::size_t n_step,
+                             std::size_t n_unpack) {
   const std::size_t n_strip = n_item / (VectorsFor(n_row) * kLanes);
-  return (n_strip == 0 ? 1 : n_strip) * n_step;
+  return (n_strip == 0 ? 1 : n_strip) * n_step + n_unpack * kUnpackWork;
 }
 
 void ComputeKeyLogits(const KeyLogits& args) {
-  Prefetcher prefetcher(args.ahead, StepsOf(args.n_row, kPageTokens, args.n_step));
+  const std::size_t n_unpack = KeyLoads(args.codes);
+  Prefetcher prefetcher(args.ahead, WorkOf(args.n_row, kPageTokens, args.n_step, n_unpack));
   for (std::size_t first = 0; first < kPageTokens; first += kKeyStrip) {
     switch (args.codes.scheme) {
       case Scheme::q8:
-        UnpackKeyStrip<Scheme::q8>(args.codes, first, args.tile);
+        UnpackKeyStrip<Scheme::q8>(args.codes, first, args.tile, prefetcher);
         break;
       case Scheme::tq4:
-        UnpackKeyStrip<Scheme::tq4>(args.codes, first, args.tile);
+        UnpackKeyStrip<Scheme::tq4>(args.codes, first, args.tile, prefetcher);
         break;
       case Scheme::tq3:
-        UnpackKeyStrip<Scheme::tq3>(args.codes, first, args.tile);
+        UnpackKeyStrip<Scheme::tq3>(args.codes, first, args.tile, prefetcher);
         break;
       case Scheme::tq2:
-        UnpackKeyStrip<Scheme::tq2>(args.codes, first, args.tile);
+        UnpackKeyStrip<Scheme::tq2>(args.codes, first, args.tile, prefetcher);
         break;
       case Scheme::raw:
         return;
@@ -191,21 +202,22 @@ void ComputeKeyLogits(const KeyLogits& args) {
 
 void AddValueSums(const ValueSums& args) {
   const std::size_t dim_end = args.codes.padded_dim;
-  Prefetcher prefetcher(args.ahead, StepsOf(args.n_row, dim_end, kQuads * kStepsPerQuad));
+  const std::size_t n_unpack = ValueLoads(args.codes);
+  Prefetcher prefetcher(args.ahead, WorkOf(args.n_row, dim_end, kQuads * kStepsPerQuad, n_unpack));
   for (std::size_t first = 0; first < dim_end; first += kValueStrip) {
     const std::size_t n_dim = first + kValueStrip <= dim_end ? kValueStrip : dim_end - first;
     switch (args.codes.scheme) {
       case Scheme::q8:
-        UnpackBytesStrip(args.codes, first, n_dim, args.tile);
+        UnpackBytesStrip(args.codes, first, n_dim, args.tile, prefetcher);
         break;
       case Scheme::tq4:
-        UnpackValueStrip<Scheme::tq4>(args.codes, first, n_dim, args.tile);
+        UnpackValueStrip<Scheme::tq4>(args.codes, first, n_dim, args.tile, prefetcher);
         break;
       case Scheme::tq3:
-        UnpackValueStrip<Scheme::tq3>(args.codes, first, n_dim, args.tile);
+        UnpackValueStrip<Scheme::tq3>(args.codes, first, n_dim, args.tile, prefetcher);
         break;
       case Scheme::tq2:
-        UnpackValueStrip<Scheme::tq2>(args.codes, first, n_dim, args.tile);
+        UnpackValueStrip<Scheme::tq2>(args.codes, first, n_dim, args.tile, prefetcher);
         break;
       case Scheme::raw:
         return;

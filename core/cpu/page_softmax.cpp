@@ -40,47 +40,6 @@ HWY_INLINE Floats ExpTwo(Floats x) {
 
 constexpr float kLog2E = 1.44269504F;
 
-/// One row of PageSoftmax.
-HWY_INLINE void AdvanceRow(float* logits, SoftmaxState& state, float& rescale, float& mass) {
-  constexpr float kNone = -std::numeric_limits<float>::infinity();
-  const FloatTag d;
-  Floats maxima = hn::Set(d, state.maximum);
-  for (std::size_t t = 0; t < kPageTokens; t += kLanes) {
-    maxima = hn::Max(maxima, hn::Load(d, logits + t));
-  }
-  const float maximum = hn::GetLane(hn::MaxOfLanes(d, maxima));
-  if (maximum == kNone) {  // nothing visible yet: no key has weight
-    for (std::size_t t = 0; t < kPageTokens; t += kLanes) hn::Store(hn::Zero(d), d, logits + t);
-    rescale = 1;
-    mass = 0;
-    return;
-  }
-  const Floats shift = hn::Set(d, maximum);
-  const Floats log2e = hn::Set(d, kLog2E);
-  Floats sums = hn::Zero(d);
-  for (std::size_t t = 0; t < kPageTokens; t += kLanes) {
-    // Subtracted first: the product of a large logit would lose the difference's bits.
-    const Floats p = ExpTwo(hn::Mul(hn::Sub(hn::Load(d, logits + t), shift), log2e));
-    sums = hn::Add(sums, p);
-    hn::Store(p, d, logits + t);
-  }
-  rescale = 1;
-  if (state.maximum != maximum) {  // -infinity the first time, which gives 0
-    const Floats difference = hn::Set(d, (state.maximum - maximum) * kLog2E);
-    rescale = hn::GetLane(ExpTwo(difference));
-  }
-  mass = hn::GetLane(hn::SumOfLanes(d, sums));
-  state.sum = state.sum * rescale + mass;
-  state.maximum = maximum;
-}
-
-void AdvancePageSoftmax(const PageSoftmax& args) {
-  for (std::size_t row = 0; row < args.n_row; ++row) {
-    AdvanceRow(args.logits + row * kPageTokens, args.states[row], args.rescale[row],
-               args.mass[row]);
-  }
-}
-
 /// Integers of kLanes tokens to where the dot product wants them.
 HWY_INLINE void StoreWeights(Sums weights, std::size_t token, std::uint32_t* planes) {
 #if KVAULT_CPU_BYTES
@@ -111,31 +70,144 @@ HWY_INLINE Floats Dither(std::size_t token) {
   return hn::Load(FloatTag(), kReversed + token % 16);
 }
 
-void ComputeValueWeights(const ValueWeights& args) {
+/// Per row of a group; rows are taken together so that their chains of dependent instructions
+/// overlap. A row's numbers do not depend on its group.
+template <std::size_t kRow>
+struct RowFloats {
+  float at[kRow];
+};
+template <std::size_t kRow>
+struct RowVectors {
+  Floats at[kRow];
+};
+
+template <std::size_t kRow>
+HWY_INLINE RowFloats<kRow> FindMaxima(const PageSoftmax& args, std::size_t row) {
+  const FloatTag d;
+  RowVectors<kRow> maxima;
+  KVAULT_UNROLL
+  for (std::size_t r = 0; r < kRow; ++r) maxima.at[r] = hn::Set(d, args.states[row + r].maximum);
+  for (std::size_t t = 0; t < kPageTokens; t += kLanes) {
+    KVAULT_UNROLL
+    for (std::size_t r = 0; r < kRow; ++r) {
+      const Floats s = hn::Load(d, args.logits + (row + r) * kPageTokens + t);
+      maxima.at[r] = hn::Max(maxima.at[r], s);
+    }
+  }
+  RowFloats<kRow> result;
+  KVAULT_UNROLL
+  for (std::size_t r = 0; r < kRow; ++r) {
+    result.at[r] = hn::GetLane(hn::MaxOfLanes(d, maxima.at[r]));
+  }
+  return result;
+}
+
+/// The running softmax takes in a page's maximum and mass; writes what earlier sums are scaled by.
+HWY_INLINE void AdvanceState(const PageSoftmax& args, std::size_t row, float maximum, float mass) {
+  SoftmaxState& state = args.states[row];
+  args.mass[row] = mass;
+  args.rescale[row] = 1;
+  if (state.maximum != maximum) {  // -infinity the first time, which gives 0
+    const Floats difference = hn::Set(FloatTag(), (state.maximum - maximum) * kLog2E);
+    args.rescale[row] = hn::GetLane(ExpTwo(difference));
+  }
+  state.sum = state.sum * args.rescale[row] + mass;
+  state.maximum = maximum;
+}
+
+/// exp of the rows' logits in place, and the greatest p * token_factor of each.
+template <bool kWeighs, std::size_t kRow>
+HWY_INLINE RowFloats<kRow> AdvanceRows(const PageSoftmax& args, std::size_t row,
+                                       Prefetcher& prefetcher) {
+  constexpr float kNone = -std::numeric_limits<float>::infinity();
+  const FloatTag d;
+  const RowFloats<kRow> maxima = FindMaxima<kRow>(args, row);
+  const Floats log2e = hn::Set(d, kLog2E);
+  RowVectors<kRow> shift;
+  RowVectors<kRow> sums;
+  RowVectors<kRow> peaks;
+  KVAULT_UNROLL
+  for (std::size_t r = 0; r < kRow; ++r) {
+    // A row that has seen nothing yet: any finite shift leaves exp(-infinity) = 0.
+    shift.at[r] = hn::Set(d, maxima.at[r] == kNone ? 0.0F : maxima.at[r]);
+    sums.at[r] = hn::Zero(d);
+    peaks.at[r] = hn::Zero(d);
+  }
+  for (std::size_t t = 0; t < kPageTokens; t += kLanes) {
+    prefetcher.advance(1);
+    KVAULT_UNROLL
+    for (std::size_t r = 0; r < kRow; ++r) {
+      float* const s = args.logits + (row + r) * kPageTokens + t;
+      // Subtracted first: the product of a large logit would lose the difference's bits.
+      const Floats p = ExpTwo(hn::Mul(hn::Sub(hn::Load(d, s), shift.at[r]), log2e));
+      sums.at[r] = hn::Add(sums.at[r], p);
+      if constexpr (kWeighs) {
+        peaks.at[r] = hn::Max(peaks.at[r], hn::Mul(p, hn::Load(d, args.token_factor + t)));
+      }
+      hn::Store(p, d, s);
+    }
+  }
+  RowFloats<kRow> result;
+  KVAULT_UNROLL
+  for (std::size_t r = 0; r < kRow; ++r) {
+    const float mass = hn::GetLane(hn::SumOfLanes(d, sums.at[r]));
+    result.at[r] = kWeighs ? hn::GetLane(hn::MaxOfLanes(d, peaks.at[r])) : 0.0F;
+    if (maxima.at[r] == kNone) {
+      args.mass[row + r] = 0;
+      args.rescale[row + r] = 1;
+    } else {
+      AdvanceState(args, row + r, maxima.at[r], mass);
+    }
+  }
+  return result;
+}
+
+/// The weights of rows whose greatest p * token_factor are `peaks`.
+template <std::size_t kRow>
+HWY_INLINE void WeighRows(const PageSoftmax& args, std::size_t row, const RowFloats<kRow>& peaks) {
+  // Cut after the dither is added, the greatest stays what it is.
   constexpr float kGreatest = kForm == CellForm::bytes ? 65535.0F : 32767.0F;
   constexpr float kLeast = 1e-33F;  // below, kGreatest / peak would overflow
   const FloatTag d;
-  for (std::size_t row = 0; row < args.n_row; ++row) {
-    const float* const p = args.probabilities + row * kPageTokens;
-    std::uint32_t* const planes = args.weights + row * kPlanes * kWeightCells;
-    Floats peaks = hn::Zero(d);
-    for (std::size_t t = 0; t < kPageTokens; t += kLanes) {
-      peaks = hn::Max(peaks, hn::Mul(hn::Load(d, p + t), hn::Load(d, args.token_factor + t)));
-    }
-    const float peak = hn::GetLane(hn::MaxOfLanes(d, peaks));
-    const bool counts = peak >= kLeast;
-    args.factor[row] = counts ? peak / kGreatest : 0.0F;
-    const Floats per_unit = hn::Set(d, counts ? kGreatest / peak : 0.0F);
-    const Floats greatest = hn::Set(d, kGreatest);
-    for (std::size_t t = 0; t < kPageTokens; t += kLanes) {
-      const Floats w = hn::Mul(hn::Load(d, p + t), hn::Load(d, args.token_factor + t));
-      const Floats dithered = hn::MulAdd(w, per_unit, Dither(t));
-      StoreWeights(hn::ConvertTo(SumTag(), hn::Min(dithered, greatest)), t, planes);
+  RowVectors<kRow> per_unit;
+  KVAULT_UNROLL
+  for (std::size_t r = 0; r < kRow; ++r) {
+    const bool counts = peaks.at[r] >= kLeast;
+    args.factor[row + r] = counts ? peaks.at[r] / kGreatest : 0.0F;
+    per_unit.at[r] = hn::Set(d, counts ? kGreatest / peaks.at[r] : 0.0F);
+  }
+  for (std::size_t t = 0; t < kPageTokens; t += kLanes) {
+    const Floats token_factor = hn::Load(d, args.token_factor + t);
+    KVAULT_UNROLL
+    for (std::size_t r = 0; r < kRow; ++r) {
+      const Floats p = hn::Load(d, args.logits + (row + r) * kPageTokens + t);
+      const Floats w = hn::MulAdd(hn::Mul(p, token_factor), per_unit.at[r], Dither(t));
+      StoreWeights(hn::ConvertTo(SumTag(), w), t,
+                   args.weights + (row + r) * kPlanes * kWeightCells);
     }
   }
 }
 
-SoftmaxKernels Kernels() { return {&AdvancePageSoftmax, &ComputeValueWeights}; }
+template <std::size_t kRow>
+void TakeRows(const PageSoftmax& args, std::size_t row, Prefetcher& prefetcher) {
+  if (args.token_factor == nullptr) {
+    AdvanceRows<false, kRow>(args, row, prefetcher);
+  } else {
+    WeighRows<kRow>(args, row, AdvanceRows<true, kRow>(args, row, prefetcher));
+  }
+}
+
+void ComputePageSoftmax(const PageSoftmax& args) {
+  constexpr std::size_t kRow = kLanes == 16 ? 4 : 2;  // by the number of registers
+  // The first rows ask for all of it: there are few where memory is what takes time.
+  Prefetcher prefetcher(args.ahead, kPageTokens / kLanes);
+  Prefetcher none;
+  std::size_t row = 0;
+  for (; row + kRow <= args.n_row; row += kRow) {
+    TakeRows<kRow>(args, row, row == 0 ? prefetcher : none);
+  }
+  for (; row < args.n_row; ++row) TakeRows<1>(args, row, row == 0 ? prefetcher : none);
+}
 
 }  // namespace
 }  // namespace kvault::cpu::HWY_NAMESPACE
@@ -144,9 +216,9 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace kvault::cpu {
 
-SoftmaxKernels softmax_kernels(InstructionSet set) {
-  static constexpr SoftmaxKernels (*kTable[])() = KVAULT_SIMD_TABLE(Kernels);
-  return kTable[static_cast<std::size_t>(set)]();
+PageSoftmaxKernel page_softmax_kernel(InstructionSet set) {
+  static constexpr PageSoftmaxKernel kTable[] = KVAULT_SIMD_TABLE(ComputePageSoftmax);
+  return kTable[static_cast<std::size_t>(set)];
 }
 
 }  // namespace kvault::cpu

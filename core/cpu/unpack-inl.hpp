@@ -19,6 +19,7 @@ namespace {
 constexpr std::size_t kKeyStrip = kForm == CellForm::bytes ? 64 : 32;
 constexpr std::size_t kValueStrip = kForm == CellForm::bytes ? 64 : 32;
 constexpr std::size_t kQuads = kPageTokens / KVAULT_QUAD_N_TOKEN;
+constexpr std::size_t kUnpackWork = 3;
 constexpr std::size_t kStepsPerQuad = kForm == CellForm::bytes ? 1 : 2;
 constexpr std::size_t kBlocks = kLanes / 4;  ///< of 16 bytes in a vector
 
@@ -124,7 +125,8 @@ HWY_INLINE void PutColumns(const NibbleTable& table, const Columns& columns, std
 
 /// Keys of tokens [first, first + kKeyStrip) to a tile [n_step][kKeyStrip].
 template <Scheme kScheme>
-void UnpackKeyStrip(const PackedCodes& codes, std::size_t first, std::uint32_t* tile) {
+void UnpackKeyStrip(const PackedCodes& codes, std::size_t first, std::uint32_t* tile,
+                    Prefetcher& prefetcher) {
   constexpr std::size_t kBits = code_bits_of(kScheme);
   // Words per load: three make a group of 32 codes of three bits.
   constexpr std::size_t kWords = kScheme == Scheme::tq3 ? 3 : 4;
@@ -138,11 +140,22 @@ void UnpackKeyStrip(const PackedCodes& codes, std::size_t first, std::uint32_t* 
     std::uint32_t* step = tile + token;
     for (std::size_t word = 0; word < n_word; word += kWords) {
       const std::size_t n_column = word + kWords <= n_word ? kWords : n_word - word;
+      prefetcher.advance(kUnpackWork);
       KeyCells cells(step);
       PutColumns<kScheme>(table, LoadColumns(rows + word * 4, row_size_bytes), n_column, cells);
       step += (kScheme == Scheme::tq3 ? 4 : n_column) * kStepsPerWord * kKeyStrip;
     }
   }
+}
+
+/// How often the loops of all strips of a block advance.
+std::size_t KeyLoads(const PackedCodes& codes) {
+  const std::size_t n_word = codes.padded_dim * code_bits_of(codes.scheme) / 32;
+  const std::size_t words_per_load = codes.scheme == Scheme::tq3 ? 3 : 4;
+  return kPageTokens / kLanes * ((n_word + words_per_load - 1) / words_per_load);
+}
+std::size_t ValueLoads(const PackedCodes& codes) {
+  return kQuads * ((codes.padded_dim + kValueStrip - 1) / kValueStrip);
 }
 
 /// Nibble words of a quad row, in order: each holds two dims of four tokens. Reads what
@@ -216,11 +229,12 @@ HWY_INLINE void PutNibbleWords(const NibbleTable& table, Cells words, std::uint3
 /// Values of dims [first, first + n_dim) to a tile [n_step][n_dim]; n_dim is a multiple of 32.
 template <Scheme kScheme>
 void UnpackValueStrip(const PackedCodes& codes, std::size_t first, std::size_t n_dim,
-                      std::uint32_t* tile) {
+                      std::uint32_t* tile, Prefetcher& prefetcher) {
   constexpr std::size_t kBits = code_bits_of(kScheme);
   const std::size_t dim_bits = KVAULT_QUAD_N_TOKEN * kBits;
   const NibbleTable table(value_levels(kScheme).data());
   for (std::size_t quad = 0; quad < kQuads; ++quad) {
+    prefetcher.advance(kUnpackWork);
     const std::byte* const row = codes.codes + (quad * codes.padded_dim + first) * dim_bits / 8;
     std::uint32_t* const step = tile + quad * kStepsPerQuad * n_dim;
     // A nibble word is two dims.
@@ -232,9 +246,10 @@ void UnpackValueStrip(const PackedCodes& codes, std::size_t first, std::size_t n
 
 /// q8: a quad row is cells already.
 void UnpackBytesStrip(const PackedCodes& codes, std::size_t first, std::size_t n_dim,
-                      std::uint32_t* tile) {
+                      std::uint32_t* tile, Prefetcher& prefetcher) {
   const CellTag d;
   for (std::size_t quad = 0; quad < kQuads; ++quad) {
+    prefetcher.advance(kUnpackWork);
     const auto* const row = reinterpret_cast<const std::uint8_t*>(codes.codes) +
                             (quad * codes.padded_dim + first) * KVAULT_QUAD_N_TOKEN;
     std::uint32_t* const step = tile + quad * kStepsPerQuad * n_dim;

@@ -43,22 +43,6 @@ void ComputeRowDots(const RowDots& args) {
   }
 }
 
-float ComputeRowDigits(const RowDigits& args) {
-  const FloatTag d;
-  Floats peaks = hn::Zero(d);
-  for (std::size_t i = 0; i < args.n; i += kLanes) {
-    peaks = hn::Max(peaks, hn::Abs(hn::Load(d, args.q + i)));
-  }
-  const float peak = hn::GetLane(hn::MaxOfLanes(d, peaks));
-  const bool counts = peak > 1e-30F;
-  const Floats per_unit = hn::Set(d, counts ? args.greatest / peak : 0.0F);
-  for (std::size_t i = 0; i < args.n; i += kLanes) {
-    const auto digits = hn::NearestInt(hn::Mul(hn::Load(d, args.q + i), per_unit));
-    hn::Store(digits, SumTag(), args.digits + i);
-  }
-  return counts ? peak / args.greatest : 0.0F;
-}
-
 float Greatest(const float* x, std::size_t n) {
   const FloatTag d;
   Floats peaks = hn::Zero(d);
@@ -81,7 +65,7 @@ void AddScaled(float* x, const float* y, std::size_t n, float factor) {
 }
 
 VectorKernels Kernels() {
-  return {&WidenHalvesScaled, &ComputeRowDots, &ComputeRowDigits, &Greatest, &Scale, &AddScaled};
+  return {&WidenHalvesScaled, &ComputeRowDots, &Greatest, &Scale, &AddScaled};
 }
 
 }  // namespace
