@@ -92,6 +92,11 @@ Result<> Cache::check_request(LayerIndex layer, const AttendRequest& request,
         message("layer ", layer.raw, ": softmax_scale ", request.softmax_scale,
                 " and logit_softcap ", request.logit_softcap, " must be finite and not negative"));
   }
+  const float threshold = request.sparse_values.threshold;
+  if (!(threshold >= 0 && threshold < 1)) {
+    return fail(Errc::invalid_argument, message("layer ", layer.raw, ": the sparse threshold ",
+                                                threshold, " is not in [0, 1)"));
+  }
   if (!request.mask.empty() &&
       (request.mask_stride < n_token_then ||
        request.mask.size() < std::size_t{request.n_q} * request.mask_stride)) {

@@ -200,6 +200,7 @@ Result<> LayerCache::attend_piece(Device& device, const AttendRequest& request,
       .value_head_dim = spec_.value_head_dim,
       .softmax_scale = scale,
       .logit_softcap = request.logit_softcap,
+      .sparse_values = request.sparse_values,
       .buffers = buffers,
       .sequences = {&sequence, 1},
   };

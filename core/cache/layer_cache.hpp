@@ -23,6 +23,7 @@ struct AttendRequest {
   std::span<float> lse;      ///< [n_q, n_head], or empty
   float softmax_scale = 0;   ///< 0 = 1/sqrt(key head_dim)
   float logit_softcap = 0;
+  SparseValues sparse_values = {};
   std::uint32_t window = 0;
   bool causal = true;
   std::span<const std::uint8_t> mask;  ///< [n_q, mask_stride], or empty

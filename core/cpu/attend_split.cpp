@@ -39,6 +39,11 @@ float code_norm(Scheme scheme, std::uint32_t head_dim) {
   return 1.0F / Codebook::step(scheme, head_dim);
 }
 
+bool is_sparse(const AttendItem& item) {
+  const SparseValues& sparse = item.args.sparse_values;
+  return sparse.threshold > 0 && item.sequence.n_token >= sparse.n_token_min;
+}
+
 const Half* halves_at(std::span<const std::byte> block, std::uint64_t offset_bytes) {
   return reinterpret_cast<const Half*>(block.data() + offset_bytes);
 }
@@ -93,6 +98,7 @@ AttendSplit::AttendSplit(const AttendKernels& kernels, const RowKernels& row_ker
       row_terms_(kRowTile),
       rescale_(kRowTile),
       mass_(kRowTile),
+      floors_(kRowTile),
       visible_(kRowTile) {}
 
 std::uint64_t AttendSplit::scratch_size_bytes(CellForm form) {
@@ -105,6 +111,7 @@ void AttendSplit::run(const AttendItem& item, const Rotation& key_rotation,
                       const AttendPartial& partial) {
   query_.load(item.args, item.sequence, item.range, key_rotation);
   start(item, partial);
+  if (is_sparse(item)) find_floors(item);
   for (std::uint64_t page = item.page_begin; page < item.page_end; ++page) {
     if (sees_page(item, page)) attend_page(item, page, partial);
   }
@@ -126,6 +133,45 @@ void AttendSplit::start(const AttendItem& item, const AttendPartial& partial) {
   }
   std::fill_n(partial.raw, n_row * stride, 0.0F);
   std::fill_n(partial.coded, n_row * stride, 0.0F);
+}
+
+/// A lower bound of every row's final sum, from keys alone: of the first page and the newest two,
+/// where a chat's attention gathers. It is the same in all splits.
+void AttendSplit::find_floors(const AttendItem& item) {
+  std::fill_n(floors_.data(), item.range.n_row_total(), SoftmaxState{kNone, 0.0F});
+  const std::uint64_t n_page = item.sequence.pages.size() / item.args.n_kv_head;
+  const std::uint64_t newest = n_page > 2 ? n_page - 2 : 1;
+  for (std::uint64_t page = 0; page < n_page; page = std::max(page + 1, newest)) {
+    if (!sees_page(item, page)) continue;
+    for (std::uint32_t head = 0; head < item.range.n_kv_head; ++head) {
+      const PageHead at = {item, page, head};
+      compute_logits(at);
+      kernels_.page_softmax({.logits = logits_.data() + at.first_row() * kPageTokens,
+                             .states = floors_.data() + at.first_row(),
+                             .rescale = rescale_.data(),
+                             .mass = mass_.data(),
+                             .n_row = at.n_row(),
+                             .token_factor = nullptr,
+                             .weights = nullptr,
+                             .factor = nullptr,
+                             .ahead = {}});
+    }
+  }
+}
+
+/// Whether no row of this head has, on this page, more than its share of what may be lost. The
+/// page's mass is known; what it is a part of is at least this split's sum and at least the floor.
+bool AttendSplit::is_negligible(const PageHead& at, const SoftmaxState* states) const {
+  const float share = at.args().sparse_values.threshold * static_cast<float>(kPageTokens) /
+                      static_cast<float>(at.item.sequence.n_token);
+  for (std::uint32_t row = 0; row < at.n_row(); ++row) {
+    const float mass = mass_.data()[row];
+    if (mass <= share * states[row].sum) continue;
+    const SoftmaxState& floor = floors_.data()[at.first_row() + row];
+    // The same mass relative to the floor's maximum; overflow is infinity, and that is kept.
+    if (!(mass * std::exp(states[row].maximum - floor.maximum) <= share * floor.sum)) return false;
+  }
+  return true;
 }
 
 bool AttendSplit::sees_page(const AttendItem& item, std::uint64_t page) const {
@@ -270,6 +316,7 @@ void AttendSplit::add_values(const PageHead& at, const AttendPartial& partial) {
     kernels_.scale(raw + row * stride, stride, rescale);
     kernels_.scale(coded + row * stride, stride, rescale);
   }
+  if (is_sparse(at.item) && is_negligible(at, partial.states + at.first_row())) return;
   if (is_raw) {
     add_raw_values(at, raw);
   } else {

@@ -59,6 +59,8 @@ class AttendSplit {
   };
 
   void start(const AttendItem& item, const AttendPartial& partial);
+  void find_floors(const AttendItem& item);
+  bool is_negligible(const PageHead& at, const SoftmaxState* states) const;
   bool sees_page(const AttendItem& item, std::uint64_t page) const;
   void attend_page(const AttendItem& item, std::uint64_t page, const AttendPartial& partial);
   void compute_logits(const PageHead& at);
@@ -83,6 +85,7 @@ class AttendSplit {
   AlignedArray<float> row_terms_;        ///< [row]: mean offsets, then value factors
   AlignedArray<float> rescale_;          ///< [row]
   AlignedArray<float> mass_;             ///< [row]
+  AlignedArray<SoftmaxState> floors_;    ///< [row]: of a few pages, with sparse values
   AlignedArray<Visible> visible_;        ///< [row]
 };
 

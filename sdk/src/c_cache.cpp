@@ -62,6 +62,7 @@ Result<AttendRequest> to_request(const LayerSpec& spec, const kvault_attend_opti
   if (options.lse != nullptr) request.lse = {options.lse, n_row};
   request.softmax_scale = options.softmax_scale;
   request.logit_softcap = options.logit_softcap;
+  request.sparse_values = {options.sparse_threshold, options.sparse_n_token_min};
   request.window = options.window;
   request.causal = options.not_causal == 0;
   if (options.mask != nullptr) {

@@ -8,16 +8,19 @@ namespace kvault::tools {
 
 Result<std::unique_ptr<AttendVariant>> AttendVariant::create(Device& device, const LayerSet& set,
                                                              const BenchShape& shape,
-                                                             std::uint32_t n_q) {
+                                                             std::uint32_t n_q,
+                                                             const SparseValues& sparse_values) {
   KVAULT_TRY(std::vector<std::unique_ptr<Buffer>> layers, hand_over(set, device));
   return std::unique_ptr<AttendVariant>(
-      new AttendVariant(device, set, shape, n_q, std::move(layers)));
+      new AttendVariant(device, set, shape, n_q, sparse_values, std::move(layers)));
 }
 
 AttendVariant::AttendVariant(Device& device, const LayerSet& set, const BenchShape& shape,
-                             std::uint32_t n_q, std::vector<std::unique_ptr<Buffer>> layers)
+                             std::uint32_t n_q, const SparseValues& sparse_values,
+                             std::vector<std::unique_ptr<Buffer>> layers)
     : device_(device),
       shape_(shape),
+      sparse_values_(sparse_values),
       layers_(std::move(layers)),
       q_(std::size_t{n_q} * shape.n_head * shape.head_dim),
       out_(q_.size()) {
@@ -45,6 +48,7 @@ Result<> AttendVariant::attend_next() {
   args.key_head_dim = shape_.head_dim;
   args.value_head_dim = shape_.head_dim;
   args.softmax_scale = 1 / std::sqrt(static_cast<float>(shape_.head_dim));
+  args.sparse_values = sparse_values_;
   args.buffers = {&layer, 1};
   args.sequences = {&sequence_, 1};
   KVAULT_TRY(const Ticket ticket, device_.attend(args));

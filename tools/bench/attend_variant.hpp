@@ -14,16 +14,18 @@ namespace kvault::tools {
 class AttendVariant final : public Variant {
  public:
   static Result<std::unique_ptr<AttendVariant>> create(Device& device, const LayerSet& set,
-                                                       const BenchShape& shape, std::uint32_t n_q);
+                                                       const BenchShape& shape, std::uint32_t n_q,
+                                                       const SparseValues& sparse_values = {});
   Result<double> visit_us() override;
 
  private:
   AttendVariant(Device& device, const LayerSet& set, const BenchShape& shape, std::uint32_t n_q,
-                std::vector<std::unique_ptr<Buffer>> layers);
+                const SparseValues& sparse_values, std::vector<std::unique_ptr<Buffer>> layers);
   Result<> attend_next();
 
   Device& device_;
   BenchShape shape_;
+  SparseValues sparse_values_;
   std::vector<std::unique_ptr<Buffer>> layers_;
   std::vector<float> q_;
   std::vector<float> out_;

@@ -6,6 +6,7 @@
 
 #include "tools/bench/bench_run.hpp"
 #include "tools/bench/bench_table.hpp"
+#include "tools/bench/calibrate_sparse.hpp"
 #include "tools/bench/compare_rows.hpp"
 #include "tools/bench/ggml_attention.hpp"
 #include "tools/bench/svg_plot.hpp"
@@ -31,6 +32,7 @@ Examples:
   kvault-bench --op prefill --n-q 512 --instruction-set avx512,avx2
   kvault-bench --op encode,reconstruct --head-dim 64,128,256
   kvault-bench --compare before.json after.json     ratios of time, after over before
+  kvault-bench --calibrate sparse.json              where leaving out values pays
   kvault-bench --peer ggml=DIR                      also llama.cpp's attention; DIR holds libggml*
 
 Exit status: 0 done, 1 the peer does not compute attention, 2 not done.)";
@@ -94,6 +96,14 @@ void add_measuring_options(CLI::App& app, BenchOptions& options) {
       ->capture_default_str();
 }
 
+Result<int> calibrate(const BenchFlags& flags) {
+  KVAULT_TRY(const SparseCalibration answer, calibrate_sparse_values(flags.options));
+  print_columns(table_of(answer));
+  std::printf("%s\n", verdict_of(answer).c_str());
+  KVAULT_CHECK(write_calibration(flags.calibration_path, answer));
+  return kExitDone;
+}
+
 Result<int> compare_files(const BenchFlags& flags) {
   KVAULT_TRY(const std::vector<BenchRow> before, read_rows(flags.compared_paths[0]));
   KVAULT_TRY(const std::vector<BenchRow> after, read_rows(flags.compared_paths[1]));
@@ -125,6 +135,9 @@ void add_bench_options(CLI::App& app, BenchFlags& flags) {
   app.add_option("--compare", flags.compared_paths, "Compare two files of --json; measures nothing")
       ->type_name("BEFORE AFTER")
       ->expected(2);
+  app.add_option("--calibrate", flags.calibration_path,
+                 "Measure from what context on sparse values pay here, and write the answer")
+      ->type_name("FILE");
   app.footer(kExplanation);
 }
 
@@ -133,11 +146,12 @@ Result<int> run_bench_command(BenchFlags& flags) {
   KVAULT_TRY(flags.options.ops, parse_bench_ops(flags.ops));
   KVAULT_CHECK(check_bench_options(flags.options));
   // Now, not after minutes of measuring.
-  for (const std::string& path : {flags.json_path, flags.svg_path}) {
+  for (const std::string& path : {flags.json_path, flags.svg_path, flags.calibration_path}) {
     if (!path.empty() && !std::ofstream(path, std::ios::app)) {
       return fail(Errc::io, message("cannot write ", path));
     }
   }
+  if (!flags.calibration_path.empty()) return calibrate(flags);
   std::optional<GgmlPeer> peer;
   if (!flags.options.peer.empty()) {
     KVAULT_TRY(const std::string folder, parse_peer(flags.options.peer));

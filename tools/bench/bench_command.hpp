@@ -15,6 +15,7 @@ struct BenchFlags {
   bool has_json = false;
   std::string json_path;  ///< empty: standard output
   std::string svg_path;
+  std::string calibration_path;             ///< empty: none is asked for
   std::vector<std::string> compared_paths;  ///< none or two
 };
 

@@ -24,34 +24,6 @@ std::optional<cpu::InstructionSet> find_instruction_set(std::string_view name) {
   return std::nullopt;
 }
 
-/// The device once per thread count and instruction set.
-Result<std::vector<std::unique_ptr<Device>>> open_devices(const BenchOptions& options) {
-  const auto entries = backends();
-  const auto entry = std::find_if(entries.begin(), entries.end(),
-                                  [&](const BackendEntry& e) { return e.name == options.device; });
-  if (entry == entries.end()) {
-    std::string known;
-    for (const BackendEntry& e : entries) known += message(known.empty() ? "" : ", ", e.name);
-    return fail(Errc::invalid_argument,
-                message("--device \"", options.device, "\" is not one of this build's: ", known));
-  }
-  if (options.device != "cpu" && !options.instruction_sets.empty()) {
-    return fail(Errc::invalid_argument, "--instruction-set belongs to --device cpu");
-  }
-  std::vector<std::string> sets = options.instruction_sets;
-  if (sets.empty()) sets.emplace_back();
-  std::vector<std::unique_ptr<Device>> devices;
-  for (const std::string& set : sets) {
-    for (const std::uint32_t n_thread : options.n_threads) {
-      KVAULT_TRY(std::unique_ptr<Device> device,
-                 entry->open({.n_thread = n_thread, .instruction_set = set}));
-      devices.push_back(std::move(device));
-      if (devices.back()->caps().n_thread == 0) return devices;  // it has no threads to vary
-    }
-  }
-  return devices;
-}
-
 /// The presets to measure, raw first and each once.
 std::vector<Preset> chosen_presets(const BenchOptions& options) {
   std::vector<Preset> chosen = {*find_preset("raw")};
@@ -164,8 +136,35 @@ Result<Contestant> ShapeBench::enter(BenchOp op, Device& device, const LayerSet&
 
 }  // namespace
 
+Result<std::vector<std::unique_ptr<Device>>> open_bench_devices(const BenchOptions& options) {
+  const auto entries = backends();
+  const auto entry = std::find_if(entries.begin(), entries.end(),
+                                  [&](const BackendEntry& e) { return e.name == options.device; });
+  if (entry == entries.end()) {
+    std::string known;
+    for (const BackendEntry& e : entries) known += message(known.empty() ? "" : ", ", e.name);
+    return fail(Errc::invalid_argument,
+                message("--device \"", options.device, "\" is not one of this build's: ", known));
+  }
+  if (options.device != "cpu" && !options.instruction_sets.empty()) {
+    return fail(Errc::invalid_argument, "--instruction-set belongs to --device cpu");
+  }
+  std::vector<std::string> sets = options.instruction_sets;
+  if (sets.empty()) sets.emplace_back();
+  std::vector<std::unique_ptr<Device>> devices;
+  for (const std::string& set : sets) {
+    for (const std::uint32_t n_thread : options.n_threads) {
+      KVAULT_TRY(std::unique_ptr<Device> device,
+                 entry->open({.n_thread = n_thread, .instruction_set = set}));
+      devices.push_back(std::move(device));
+      if (devices.back()->caps().n_thread == 0) return devices;  // it has no threads to vary
+    }
+  }
+  return devices;
+}
+
 Result<std::vector<BenchRow>> run_bench(const BenchOptions& options, const GgmlPeer* peer) try {
-  KVAULT_TRY(const std::vector<std::unique_ptr<Device>> devices, open_devices(options));
+  KVAULT_TRY(const std::vector<std::unique_ptr<Device>> devices, open_bench_devices(options));
   std::vector<BenchRow> rows;
   for (const std::uint32_t head_dim : options.head_dims) {
     for (const std::uint64_t n_token : options.n_tokens) {

@@ -1,6 +1,7 @@
 #include "tools/bench/layer_set.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <fstream>
 #include <string>
 
@@ -28,21 +29,23 @@ SegmentMemory::SegmentMemory(std::uint64_t size_bytes)
 LayerSet::Layout LayerSet::lay_out(const Preset& preset, const BenchShape& shape) {
   Layout layout;
   for (std::uint64_t token = 0; token < shape.n_token; token += kPageTokens) {
-    for (std::uint32_t head = 0; head < shape.n_kv_head; ++head) {
-      PageRef page;
-      for (const Side side : {Side::key, Side::value}) {
+    const std::size_t first = layout.pages.size();
+    layout.pages.resize(first + shape.n_kv_head);
+    for (const Side side : {Side::key, Side::value}) {
+      for (std::uint32_t head = 0; head < shape.n_kv_head; ++head) {
+        PageRef& page = layout.pages[first + head];
         BlockRef& ref = side == Side::key ? page.key : page.value;
         ref = {layout.size_bytes, 0, format_of(preset, side)};
         layout.size_bytes += BlockLayout::of(ref.format, shape.head_dim).size_bytes;
       }
-      layout.pages.push_back(page);
     }
     layout.size_bytes = align_up(layout.size_bytes, kSegmentAlignmentBytes);
   }
   return layout;
 }
 
-LayerSet::LayerSet(const Preset& preset, const BenchShape& shape, std::uint64_t set_size_bytes)
+LayerSet::LayerSet(const Preset& preset, const BenchShape& shape, std::uint64_t set_size_bytes,
+                   Attention attention)
     : preset_(preset),
       layout_(lay_out(preset, shape)),
       n_layer_(static_cast<std::uint32_t>(
@@ -57,6 +60,21 @@ LayerSet::LayerSet(const Preset& preset, const BenchShape& shape, std::uint64_t 
     for (const PageRef& page : layout_.pages) {
       random.fill(page.key.format, layer.data() + page.key.offset_bytes);
       random.fill(page.value.format, layer.data() + page.value.offset_bytes);
+    }
+    if (attention == Attention::first_page) sharpen_first_page(shape, layer);
+  }
+}
+
+/// Keys of the first page so long that a softmax sees nothing else. pre: keys are coded
+void LayerSet::sharpen_first_page(const BenchShape& shape, std::span<std::byte> layer) const {
+  const Half scale = to_half(4096.0F);
+  for (std::uint32_t head = 0; head < shape.n_kv_head; ++head) {
+    const BlockRef& key = layout_.pages[head].key;
+    const BlockLayout block = BlockLayout::of(key.format, shape.head_dim);
+    for (std::uint32_t token = 0; token < kPageTokens; ++token) {
+      std::memcpy(layer.data() + key.offset_bytes + block.scale_offset_bytes +
+                      std::size_t{token} * sizeof scale,
+                  &scale, sizeof scale);
     }
   }
 }

@@ -36,12 +36,16 @@ class SegmentMemory {
   std::size_t size_bytes_;
 };
 
+/// Where a query's probability lies: all over the context, or all of it on the first page.
+enum class Attention : std::uint8_t { spread, first_page };
+
 /// As many equal layers of one preset as fill `set_size_bytes`, so that a pass over all of them
 /// comes from memory. Random codes under sane scales and means; laid out as a cache does it: a
 /// segment per page, in it K and V of every kv head. Owns the memory; read-only once made.
 class LayerSet {
  public:
-  LayerSet(const Preset& preset, const BenchShape& shape, std::uint64_t set_size_bytes);
+  LayerSet(const Preset& preset, const BenchShape& shape, std::uint64_t set_size_bytes,
+           Attention attention = Attention::spread);
 
   const Preset& preset() const { return preset_; }
   std::uint32_t n_layer() const { return n_layer_; }
@@ -59,6 +63,7 @@ class LayerSet {
     std::uint64_t size_bytes = 0;
   };
   static Layout lay_out(const Preset& preset, const BenchShape& shape);
+  void sharpen_first_page(const BenchShape& shape, std::span<std::byte> layer) const;
 
   Preset preset_;
   Layout layout_;  ///< of one layer

@@ -46,6 +46,8 @@ sdk::AttendOptions options_for(const AttendJob& job, std::uint32_t first, std::u
   options.lse = std::span(answer.lse).subspan(row, n_row);
   options.softmax_scale = job.softmax_scale;
   options.logit_softcap = job.logit_softcap;
+  options.sparse_threshold = job.sparse_threshold;
+  options.sparse_n_token_min = job.sparse_n_token_min;
   options.window = job.window;
   options.causal = job.causal;
   if (!job.mask.empty()) {

@@ -159,6 +159,15 @@ void add_options(CLI::App& command, AttendFlags& flags) {
       ->check(whole_number(0));
   command.add_option("--softcap", flags.logit_softcap, "Logits become X * tanh(logit / X)")
       ->type_name("X");
+  command
+      .add_option("--sparse-values", flags.sparse_threshold,
+                  "Leave out values that hold less than X of a row's probability in all; 0: none")
+      ->type_name("X");
+  command
+      .add_option("--sparse-tokens", flags.sparse_n_token_min,
+                  "Only in contexts of at least N tokens")
+      ->type_name("N")
+      ->check(whole_number(0));
   command.add_option("--scale", flags.softmax_scale, "Of the logits; 1/sqrt(head_dim)")
       ->type_name("X");
   command

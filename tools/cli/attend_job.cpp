@@ -48,6 +48,10 @@ Result<> check_numbers(const AttendFlags& flags) {
     return fail(Errc::invalid_argument,
                 message("--softcap ", flags.logit_softcap, " is not 0 or a positive number"));
   }
+  if (!(flags.sparse_threshold >= 0 && flags.sparse_threshold < 1)) {
+    return fail(Errc::invalid_argument,
+                message("--sparse-values ", flags.sparse_threshold, " is not in [0, 1)"));
+  }
   if (flags.raw_pages != "sink,tail" && flags.raw_pages != "none") {
     return fail(Errc::invalid_argument,
                 message("--raw-pages '", flags.raw_pages, "' is not 'sink,tail' or 'none'"));
@@ -114,6 +118,8 @@ Result<AttendJob> load_attend_job(const AttendFlags& flags) {
   job.softmax_scale =
       flags.softmax_scale.value_or(1.0F / std::sqrt(static_cast<float>(job.layer.key_head_dim)));
   job.logit_softcap = flags.logit_softcap;
+  job.sparse_threshold = flags.sparse_threshold;
+  job.sparse_n_token_min = flags.sparse_n_token_min;
   job.window = flags.window;
   job.causal = flags.causal;
   job.chunk = flags.chunk;

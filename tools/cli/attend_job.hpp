@@ -27,6 +27,8 @@ struct AttendFlags {
   std::optional<std::uint64_t> valid_length;
   std::optional<float> softmax_scale;
   float logit_softcap = 0;
+  float sparse_threshold = 0;
+  std::uint32_t sparse_n_token_min = 0;
   std::uint32_t window = 0;
   std::uint32_t chunk = 512;
   std::uint32_t n_thread = 0;
@@ -50,6 +52,8 @@ struct AttendJob {
   kvault_raw_pages raw_pages = KVAULT_RAW_SINK_AND_TAIL;
   float softmax_scale = 0;
   float logit_softcap = 0;
+  float sparse_threshold = 0;
+  std::uint32_t sparse_n_token_min = 0;
   std::uint32_t window = 0;
   bool causal = false;
   std::uint32_t chunk = 0;

@@ -176,9 +176,15 @@ typedef struct kvault_attend_options {
   uint32_t not_causal;  /* 0: query i of n_q stands at n_token - n_q + i and sees no later key */
   const uint8_t* mask;  /* [n_q][mask_stride], nonzero = visible, or NULL */
   uint64_t mask_stride; /* >= n_token of the layer */
+  /* Leaves out the values of pages that provably hold less than sparse_threshold * 128 / n_token of
+   * a row's probability: at most sparse_threshold of it is lost. In [0, 1); 0 = off. Contexts of
+   * fewer than sparse_n_token_min tokens are attended whole. `kvault-bench --calibrate` says where
+   * it pays. */
+  float sparse_threshold;
+  uint32_t sparse_n_token_min;
 } kvault_attend_options;
 #define KVAULT_ATTEND_OPTIONS_INIT \
-  { sizeof(kvault_attend_options), 0, NULL, NULL, NULL, 0.0F, 0.0F, 0, 0, NULL, 0 }
+  { sizeof(kvault_attend_options), 0, NULL, NULL, NULL, 0.0F, 0.0F, 0, 0, NULL, 0, 0.0F, 0 }
 
 /* Attends with the newest n_q tokens' queries. Those may reach back into the page before the
  * newest, no further (OUT_OF_RANGE): for longer stretches use kvault_cache_append_attend. A row

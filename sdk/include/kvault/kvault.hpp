@@ -148,6 +148,8 @@ struct AttendOptions {
   bool causal = true;
   std::span<const std::uint8_t> mask = {};  ///< [n_q][mask_stride], nonzero = visible, or empty
   std::uint64_t mask_stride = 0;
+  float sparse_threshold = 0;            ///< 0 = off
+  std::uint32_t sparse_n_token_min = 0;  ///< of the context, for sparse_threshold to apply
 };
 
 /// kvault_cache_options with spans.
@@ -286,6 +288,8 @@ inline Outcome<kvault_attend_options> to_c(const AttendOptions& options,
   c.not_causal = options.causal ? 0 : 1;
   c.mask = has_mask ? options.mask.data() : nullptr;
   c.mask_stride = options.mask_stride;
+  c.sparse_threshold = options.sparse_threshold;
+  c.sparse_n_token_min = options.sparse_n_token_min;
   return c;
 }
 
