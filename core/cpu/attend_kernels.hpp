@@ -117,6 +117,7 @@ struct RawKeyLogits {
   float factor;
   float* logits;
   std::size_t n_row;
+  Ahead ahead;
 };
 
 /// out[n_row][head_dim] += sum over the valid tokens of p[row][t] * v[t]
@@ -126,6 +127,7 @@ struct RawValueSums {
   float* out;                  ///< [n_row][stride]
   std::size_t stride;
   std::size_t n_row;
+  Ahead ahead;
 };
 
 /// out[n] = factor * halves[n]. pre: n % 16 == 0, as everywhere below

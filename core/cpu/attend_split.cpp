@@ -16,6 +16,8 @@ constexpr std::size_t kDimMax = KVAULT_HEAD_DIM_MAX;
 /// How many blocks ahead memory is asked for. Measured: one is as good for four rows of queries and
 /// worse for one row.
 constexpr std::uint32_t kBlocksAhead = 3;
+/// Raw blocks are four times as large.
+constexpr std::uint32_t kRawBlocksAhead = 1;
 /// What the softmax asks for of what is asked for beside a block of values, 1 / kEarlyShare: as
 /// much as its share of the time.
 constexpr std::size_t kEarlyShare = 4;
@@ -197,13 +199,15 @@ void AttendSplit::attend_page(const AttendItem& item, std::uint64_t page,
 void AttendSplit::compute_logits(const PageHead& at) {
   const BlockRef& key = at.refs().key;
   if (key.format.is_raw()) {
+    const std::span<const std::byte> ahead = at.ahead_of(Side::key, kRawBlocksAhead);
     kernels_.raw_key_logits(
         {.keys = {key.format.row_type(), at.key().data(), at.args().key_head_dim, at.n_valid()},
          .q = query_.raw(at.first_row()),
          .stride = AttendQuery::kStride,
          .factor = at.args().softmax_scale,
          .logits = logits_.data() + at.first_row() * kPageTokens,
-         .n_row = at.n_row()});
+         .n_row = at.n_row(),
+         .ahead = {ahead.data(), ahead.size()}});
   } else {
     compute_coded_logits(at);
   }
@@ -337,12 +341,14 @@ void AttendSplit::load_value_factors(const PageHead& at) {
 
 void AttendSplit::add_raw_values(const PageHead& at, float* out) {
   const std::uint32_t dim = at.args().value_head_dim;
+  const std::span<const std::byte> ahead = at.ahead_of(Side::value, kRawBlocksAhead);
   kernels_.raw_value_sums(
       {.values = {at.refs().value.format.row_type(), at.value().data(), dim, at.n_valid()},
        .probabilities = logits_.data() + at.first_row() * kPageTokens,
        .out = out,
        .stride = padded_head_dim(dim),
-       .n_row = at.n_row()});
+       .n_row = at.n_row(),
+       .ahead = {ahead.data(), ahead.size()}});
 }
 
 void AttendSplit::add_coded_values(const PageHead& at, std::span<const std::byte> ahead,

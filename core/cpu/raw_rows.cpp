@@ -32,9 +32,11 @@ HWY_INLINE Floats LoadWide(const std::byte* row, RowType type, std::size_t i) {
 
 /// Tokens [first, first + kChunk) as floats [kChunk][head_dim]; a token that does not exist repeats
 /// the last that does.
-HWY_INLINE void Widen(const RawRows& source, std::size_t first, float* target) {
+HWY_INLINE void Widen(const RawRows& source, std::size_t first, float* target,
+                      Prefetcher& prefetcher) {
   const std::size_t row_size_bytes = source.head_dim * size_bytes_of(source.type);
   for (std::size_t i = 0; i < kChunk; ++i) {
+    prefetcher.advance(1);
     const std::size_t token = first + i < source.n_valid ? first + i : source.n_valid - 1;
     const std::byte* const row = source.rows + token * row_size_bytes;
     float* const out = target + i * source.head_dim;
@@ -104,6 +106,7 @@ HWY_INLINE void DotFourTokens(const RawKeyLogits& args, const float* keys, std::
 void ComputeRawKeyLogits(const RawKeyLogits& args) {
   constexpr std::size_t kRow = kLanes == 16 ? 4 : 2;  // by the number of registers
   alignas(64) float keys[kChunk * KVAULT_HEAD_DIM_MAX];
+  Prefetcher prefetcher(args.ahead, kPageTokens);
   for (std::size_t first = 0; first < kPageTokens; first += kChunk) {
     if (first >= args.keys.n_valid) {
       for (std::size_t row = 0; row < args.n_row; ++row) {
@@ -111,7 +114,7 @@ void ComputeRawKeyLogits(const RawKeyLogits& args) {
       }
       return;
     }
-    Widen(args.keys, first, keys);
+    Widen(args.keys, first, keys, prefetcher);
     for (std::size_t part = 0; part < kChunk; part += 4) {
       const float* const four = keys + part * args.keys.head_dim;
       std::size_t row = 0;
@@ -177,8 +180,9 @@ HWY_INLINE void AddChunkRows(const RawValueSums& args, const float* values, std:
 
 void AddRawValueSums(const RawValueSums& args) {
   alignas(64) float values[kChunk * KVAULT_HEAD_DIM_MAX];
+  Prefetcher prefetcher(args.ahead, kPageTokens);
   for (std::size_t first = 0; first < args.values.n_valid; first += kChunk) {
-    Widen(args.values, first, values);
+    Widen(args.values, first, values, prefetcher);
     const std::size_t left = args.values.n_valid - first;
     const std::size_t n_token = left < kChunk ? left : kChunk;
     std::size_t row = 0;

@@ -2,9 +2,15 @@
 
 // Which of Highway's targets are compiled: included before any of its headers, everywhere alike.
 // SSSE3, SSE4 and AVX-512 without VNNI are left out: few machines, and each costs a compilation of
-// every kernel. They run the next lower set.
+// every kernel. They run the next lower set. Vectors of SVE fit no struct and no array.
 #define HWY_WANT_AVX3_DL
-#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3 | HWY_SVE | HWY_SVE2)
+#define HWY_DISABLED_TARGETS \
+  (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3 | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
+// AArch64 always has NEON, so nothing is detected there. Highway would, and compile NEON for
+// processors with AES alone: no kernel uses it, and GCC then inlines no vector into a constructor.
+#ifndef TOOLCHAIN_MISS_SYS_AUXV_H
+#define TOOLCHAIN_MISS_SYS_AUXV_H
+#endif
 // The scalar target is Highway's emulation of 128-bit vectors. Highway gives it up for GCC 12.2,
 // whose vectoriser gets products' high halves wrong (bug 106322); no kernel here takes such a half,
 // and the conformance tests run every target.
