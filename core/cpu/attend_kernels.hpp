@@ -145,10 +145,12 @@ struct QueryDigits {
   bool is_q8;
   std::uint32_t* cells;  ///< [n_plane][plane_cells]
 };
-/// What one digit counts, and the sum of a plane's digits. The unit is 0, and so is every digit,
-/// where the row is below 1e-30: its reciprocal might be no float.
+/// What one digit counts, what was multiplied by before rounding, and the sum of a plane's digits.
+/// The unit is 0, and so is every digit, where the row is below 1e-30: its reciprocal might be no
+/// float.
 struct DigitSums {
   float unit;
+  float per_unit;
   std::int32_t plane[2];
 };
 

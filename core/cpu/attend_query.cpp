@@ -63,7 +63,8 @@ void AttendQuery::make_row(bool is_residual, bool is_q8, std::uint32_t row,
   if (is_residual) {
     alignas(64) float rest[KVAULT_HEAD_DIM_MAX];
     for (std::uint32_t i = 0; i < padded_dim_; ++i) {
-      const float digit = sums.unit > 0 ? std::nearbyint(rotated(row)[i] / sums.unit) : 0.0F;
+      // The digit itself: rounded from anything but this product, a near tie would differ.
+      const float digit = std::nearbyint(rotated(row)[i] * sums.per_unit);
       rest[i] = rotated(row)[i] - sums.unit * digit;
     }
     sums = kernels_.query_digits({rest, padded_dim_, is_q8, cells});

@@ -1,6 +1,7 @@
 #include <limits>
 
 #include "core/cpu/attend_kernels.hpp"
+#include "core/cpu/dither.hpp"
 #include "core/cpu/simd_targets.hpp"
 
 #undef HWY_TARGET_INCLUDE
@@ -59,15 +60,6 @@ HWY_INLINE void StoreWeights(Sums weights, std::size_t token, std::uint32_t* pla
   hn::StoreU(hn::BitCast(d_words, hn::Or(outer, hn::Or(second, third))), d_words,
              reinterpret_cast<std::int16_t*>(planes) + token);
 #endif
-}
-
-/// What is added before a weight is cut to an integer: spread evenly over [0, 1) by token, so that
-/// many equal small weights keep their sum, where rounding would lose or double all of them.
-HWY_INLINE Floats Dither(std::size_t token) {
-  alignas(64) static constexpr float kReversed[16] = {
-      .03125F, .53125F, .28125F, .78125F, .15625F, .65625F, .40625F, .90625F,
-      .09375F, .59375F, .34375F, .84375F, .21875F, .71875F, .46875F, .96875F};
-  return hn::Load(FloatTag(), kReversed + token % 16);
 }
 
 /// Per row of a group; rows are taken together so that their chains of dependent instructions
@@ -165,8 +157,8 @@ HWY_INLINE RowFloats<kRow> AdvanceRows(const PageSoftmax& args, std::size_t row,
 /// The weights of rows whose greatest p * token_factor are `peaks`.
 template <std::size_t kRow>
 HWY_INLINE void WeighRows(const PageSoftmax& args, std::size_t row, const RowFloats<kRow>& peaks) {
-  // Cut after the dither is added, the greatest stays what it is.
-  constexpr float kGreatest = kForm == CellForm::bytes ? 65535.0F : 32767.0F;
+  // One below what fits: the greatest dither is almost 1, and the product may round up.
+  constexpr float kGreatest = kForm == CellForm::bytes ? 65534.0F : 32766.0F;
   constexpr float kLeast = 1e-33F;  // below, kGreatest / peak would overflow
   const FloatTag d;
   RowVectors<kRow> per_unit;
@@ -181,7 +173,8 @@ HWY_INLINE void WeighRows(const PageSoftmax& args, std::size_t row, const RowFlo
     KVAULT_UNROLL
     for (std::size_t r = 0; r < kRow; ++r) {
       const Floats p = hn::Load(d, args.logits + (row + r) * kPageTokens + t);
-      const Floats w = hn::MulAdd(hn::Mul(p, token_factor), per_unit.at[r], Dither(t));
+      const Floats w =
+          hn::MulAdd(hn::Mul(p, token_factor), per_unit.at[r], hn::Load(d, kDither.at.data() + t));
       StoreWeights(hn::ConvertTo(SumTag(), w), t,
                    args.weights + (row + r) * kPlanes * kWeightCells);
     }

@@ -64,7 +64,7 @@ DigitSums ComputeQueryDigits(const QueryDigits& args) {
   const float peak = Peak(args);
   const bool counts = peak > 1e-30F;
   const float per_unit = counts ? kDigitMax / peak : 0.0F;
-  DigitSums sums = {counts ? peak / kDigitMax : 0.0F, {0, 0}};
+  DigitSums sums = {counts ? peak / kDigitMax : 0.0F, per_unit, {0, 0}};
 #if KVAULT_CPU_BYTES
   const auto order = hn::Load(d_bytes, args.is_q8 ? kBytesQ8 : kBytesTq);
   const hn::Half<EightBytesTag> d_half;

@@ -63,7 +63,7 @@ inline std::vector<float> make_rows(Random& random, Rows kind, Side side, std::s
   std::vector<float> rows = random.normals(n_token * dim);
   const std::vector<float> direction =
       kind == Rows::rotated_peak ? rotated_peak(random, dim, 100.0) : random.normals(dim, 100.0);
-  const std::size_t huge = random.integer(0, static_cast<std::uint32_t>(n_token) - 1);
+  const std::size_t huge = n_token == 0 ? 0 : random.next() % n_token;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const std::size_t token = i / dim;
     const std::size_t channel = i % dim;
@@ -154,6 +154,16 @@ inline std::vector<Block> encode_side(Device& device, Random& random, const Atte
   return blocks;
 }
 
+/// Appends pages of such blocks.
+inline void add_pages(AttendCase& c, std::span<const Block> keys, std::span<const Block> values) {
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    PageRef ref;
+    ref.key = c.add_block(keys[i].bytes, keys[i].format);
+    ref.value = c.add_block(values[i].bytes, values[i].format);
+    c.refs.push_back(ref);
+  }
+}
+
 inline std::vector<float> make_queries(Random& random, Queries kind, const AttendCase& c,
                                        const std::vector<std::vector<float>>& keys) {
   const std::size_t dim = c.key_head_dim;
@@ -179,6 +189,18 @@ inline std::vector<float> make_queries(Random& random, Queries kind, const Atten
   return all;
 }
 
+inline double greatest_norm(std::span<const float> rows, std::size_t dim) {
+  double greatest = 0;
+  for (std::size_t first = 0; first < rows.size(); first += dim) {
+    double square = 0;
+    for (const float entry : rows.subspan(first, dim)) {
+      square += static_cast<double>(entry) * static_cast<double>(entry);
+    }
+    greatest = std::max(greatest, std::sqrt(square));
+  }
+  return greatest;
+}
+
 /// Gives a case of chosen shape its queries and pages. Pages are encoded by `device`.
 inline void fill_case(AttendCase& c, Device& device, Random& random, Rows keys, Rows values,
                       Queries queries, const Formats& formats = {}) {
@@ -196,13 +218,11 @@ inline void fill_case(AttendCase& c, Device& device, Random& random, Rows keys, 
   }
   const auto key_blocks = encode_side(device, random, c, Side::key, key_rows, formats.key);
   const auto value_blocks = encode_side(device, random, c, Side::value, value_rows, formats.value);
-  for (std::size_t i = 0; i < key_blocks.size(); ++i) {
-    PageRef ref;
-    ref.key = c.add_block(key_blocks[i].bytes, key_blocks[i].format);
-    ref.value = c.add_block(value_blocks[i].bytes, value_blocks[i].format);
-    c.refs.push_back(ref);
-  }
+  add_pages(c, key_blocks, value_blocks);
   c.q = make_queries(random, queries, c, key_rows);
+  for (const std::vector<float>& rows : key_rows) {
+    c.key_norm = std::max(c.key_norm, greatest_norm(rows, c.key_head_dim));
+  }
 }
 
 }  // namespace kvault::test

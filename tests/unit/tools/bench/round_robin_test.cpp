@@ -58,7 +58,7 @@ TEST_CASE("round robin: the median of an even number is the mean of the middle t
 }
 
 TEST_CASE(
-    "layer set: K and V of a page side by side, pages at pages of memory, layers to the set") {
+    "layer set: a page's keys, then its values, pages at pages of memory, layers to the set") {
   const BenchShape shape = {.n_head = 4, .n_kv_head = 2, .head_dim = 64, .n_token = 300};
   const LayerSet set(*find_preset("k4v3"), shape, 1U << 20U);
   CHECK(set.size_bytes() >= 1U << 20U);
@@ -68,14 +68,14 @@ TEST_CASE(
   for (std::size_t i = 0; i < 6; i += 2) {
     CHECK(set.pages()[i].key.offset_bytes % 4096 == 0);
     std::uint64_t end = set.pages()[i].key.offset_bytes;
-    for (const PageRef& page : set.pages().subspan(i, 2)) {
-      for (const BlockRef& ref : {page.key, page.value}) {
-        CHECK(ref.offset_bytes == end);
-        end += BlockLayout::of(ref.format, 64).size_bytes;
-      }
-      CHECK(page.key.format == BlockFormat::coded(Scheme::tq4, true));
-      CHECK(page.value.format == BlockFormat::coded(Scheme::tq3, false));
+    const PageRef& first = set.pages()[i];
+    const PageRef& second = set.pages()[i + 1];
+    for (const BlockRef& ref : {first.key, second.key, first.value, second.value}) {
+      CHECK(ref.offset_bytes == end);
+      end += BlockLayout::of(ref.format, 64).size_bytes;
     }
+    CHECK(second.key.format == BlockFormat::coded(Scheme::tq4, true));
+    CHECK(second.value.format == BlockFormat::coded(Scheme::tq3, false));
     CHECK(end <= set.layer(0).size());
   }
 }
