@@ -50,7 +50,7 @@ struct Ahead {
 /// A query row as integers: q = factor * digits. The level of a code is centred by what its sum
 /// starts from: sum over dims of (level - start_level) * q, plus half where the centre is 63.5.
 struct QueryRow {
-  float factor;           ///< query value of one unit of the digits
+  float factor;           ///< what one unit of the digits counts in a logit
   float half;             ///< added to the integer sum
   std::int32_t start[2];  ///< of the sum over each plane
 };

@@ -33,9 +33,9 @@ _kvault_bench() {
     -*)
       COMPREPLY=($(compgen -W "--op --n-token --n-head --n-kv-head --head-dim --preset --n-threads
         --n-q --instruction-set --device --set-bytes --repetitions --min-time --json --svg
-        --compare --peer --version --help" -- "$current"))
+        --compare --calibrate --peer --version --help" -- "$current"))
       ;;
-    *)  # of --json, --svg and --compare; a folder after --peer ggml=
+    *)  # of --json, --svg, --calibrate and --compare; a folder after --peer ggml=
       COMPREPLY=($(compgen -f -- "$current"))
       ;;
   esac

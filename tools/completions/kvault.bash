@@ -40,7 +40,7 @@ _kvault() {
       COMPREPLY=($(compgen -d -- "$current"))
       return
       ;;
-    --window | --valid-length | --softcap | --scale | --chunk | --threads) return ;;
+    --window | --valid-length | --softcap | --sparse-values | --sparse-tokens | --scale | --chunk | --threads) return ;;
   esac
   if [ -n "$words" ]; then
     COMPREPLY=($(compgen -W "$words" -- "$current"))
@@ -49,7 +49,7 @@ _kvault() {
 
   case "$command" in
     attend)
-      words="--k --v --q --preset --device --causal --window --mask --valid-length --softcap
+      words="--k --v --q --preset --device --causal --window --mask --valid-length --softcap --sparse-values --sparse-tokens
         --scale --equalise --raw-pages --chunk --threads --out --lse --check --json --help"
       ;;
     roundtrip)
