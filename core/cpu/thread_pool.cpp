@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/base/assert.hpp"
+#include "core/cpu/spin.hpp"
 
 namespace kvault::cpu {
 
@@ -19,6 +20,7 @@ ThreadPool::~ThreadPool() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
+    ++n_call_;
   }
   wake_.notify_all();
   for (std::thread& worker : workers_) worker.join();
@@ -31,8 +33,16 @@ void ThreadPool::run(std::uint32_t n_item,
   task_ = &task;
   next_item_ = 0;
   n_item_ = n_item;
-  if (n_item > 1) wake_.notify_all();
+  if (n_item > 1) {
+    ++n_call_;
+    wake_.notify_all();
+  }
   take_items(0, lock);
+  if (n_running_ != 0) {
+    lock.unlock();
+    spin_until([this] { return n_running_ == 0; });
+    lock.lock();
+  }
   done_.wait(lock, [this] { return n_running_ == 0; });
   task_ = nullptr;
 }
@@ -40,6 +50,10 @@ void ThreadPool::run(std::uint32_t n_item,
 void ThreadPool::work(std::uint32_t thread) {
   std::unique_lock lock(mutex_);
   while (true) {
+    const std::uint64_t n_seen = n_call_;
+    lock.unlock();
+    spin_until([&] { return n_call_ != n_seen; });
+    lock.lock();
     wake_.wait(lock, [this] { return stopping_ || (task_ != nullptr && next_item_ < n_item_); });
     if (stopping_) return;
     take_items(thread, lock);

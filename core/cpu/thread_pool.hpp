@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
@@ -35,7 +36,9 @@ class ThreadPool {
   const std::function<void(std::uint32_t, std::uint32_t)>* task_ = nullptr;
   std::uint32_t next_item_ = 0;
   std::uint32_t n_item_ = 0;
-  std::uint32_t n_running_ = 0;
+  /// These two change under the mutex only; without it they are only looked at, to end a spin.
+  std::atomic<std::uint32_t> n_running_ = 0;
+  std::atomic<std::uint64_t> n_call_ = 0;
   bool stopping_ = false;
   std::vector<std::thread> workers_;
 };
