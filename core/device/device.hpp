@@ -43,6 +43,9 @@ struct DeviceOptions {
   std::uint32_t n_thread = 0;
   /// Of the cpu device; empty: the best this processor has. Absent or unknown ones are errors.
   std::string_view instruction_set = {};
+  /// Of a GPU backend: which of the machine's devices, by its index, its UUID or part of its name;
+  /// empty: the backend's choice.
+  std::string_view adapter = {};
 };
 
 /// What to allocate: fresh zeroed memory, or memory of the caller's to adopt.

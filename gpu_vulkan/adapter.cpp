@@ -1,0 +1,200 @@
+#include "gpu_vulkan/adapter.hpp"
+
+#include <algorithm>
+#include <cctype>
+#include <cstring>
+#include <optional>
+
+namespace kvault::vulkan {
+namespace {
+
+/// Shared memory of the shaders' widest workgroup, and its threads.
+constexpr std::uint32_t kSharedSizeBytes = 16384;
+constexpr std::uint32_t kThreads = 128;
+constexpr std::uint32_t kPushConstantBytes = 128;
+
+std::string lower(std::string_view text) {
+  std::string result(text);
+  std::transform(result.begin(), result.end(), result.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return result;
+}
+
+std::string hex(const std::uint8_t* bytes, std::size_t n) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  std::string text;
+  for (std::size_t i = 0; i < n; ++i) {
+    text += kDigits[bytes[i] >> 4U];
+    text += kDigits[bytes[i] & 15U];
+  }
+  return text;
+}
+
+std::vector<std::string> extensions_of(const Api& api, VkPhysicalDevice device) {
+  std::uint32_t n = 0;
+  api.vkEnumerateDeviceExtensionProperties(device, nullptr, &n, nullptr);
+  std::vector<VkExtensionProperties> list(n);
+  api.vkEnumerateDeviceExtensionProperties(device, nullptr, &n, list.data());
+  std::vector<std::string> names;
+  for (const VkExtensionProperties& extension : list) names.emplace_back(extension.extensionName);
+  return names;
+}
+
+/// A queue family for compute; one without graphics if there is one, as drivers run it beside the
+/// screen's.
+std::optional<std::uint32_t> find_queue_family(const Api& api, VkPhysicalDevice device) {
+  std::uint32_t n = 0;
+  api.vkGetPhysicalDeviceQueueFamilyProperties(device, &n, nullptr);
+  std::vector<VkQueueFamilyProperties> families(n);
+  api.vkGetPhysicalDeviceQueueFamilyProperties(device, &n, families.data());
+  std::optional<std::uint32_t> found;
+  for (std::uint32_t i = 0; i < n; ++i) {
+    if ((families[i].queueFlags & VK_QUEUE_COMPUTE_BIT) == 0) continue;
+    const bool has_graphics = (families[i].queueFlags & VK_QUEUE_GRAPHICS_BIT) != 0;
+    if (!found || !has_graphics) found = i;
+    if (!has_graphics) break;
+  }
+  return found;
+}
+
+void add_reason(Adapter& adapter, bool is_met, std::string_view what) {
+  if (is_met) return;
+  adapter.why_not += adapter.why_not.empty() ? "it lacks " : ", ";
+  adapter.why_not += what;
+}
+
+void probe_features(const Api& api, Adapter& adapter) {
+  VkPhysicalDeviceShaderIntegerDotProductFeatures dot = {};
+  dot.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES;
+  VkPhysicalDeviceVulkan12Features core12 = {};
+  core12.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES;
+  core12.pNext = adapter.has_dot_product ? &dot : nullptr;
+  VkPhysicalDeviceFeatures2 features = {};
+  features.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2;
+  features.pNext = &core12;
+  api.vkGetPhysicalDeviceFeatures2(adapter.handle, &features);
+  add_reason(adapter, core12.bufferDeviceAddress != 0, "bufferDeviceAddress");
+  add_reason(adapter, core12.timelineSemaphore != 0, "timelineSemaphore");
+  adapter.has_dot_product = adapter.has_dot_product && dot.shaderIntegerDotProduct != 0;
+}
+
+int rank(VkPhysicalDeviceType type) {
+  switch (type) {
+    case VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU:
+      return 0;
+    case VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU:
+      return 1;
+    case VK_PHYSICAL_DEVICE_TYPE_VIRTUAL_GPU:
+      return 2;
+    default:
+      return 3;
+  }
+}
+
+bool is_named(const Adapter& adapter, std::size_t index, std::string_view wanted) {
+  if (wanted == std::to_string(index)) return true;
+  std::string text = lower(wanted);
+  if (lower(adapter.name).find(text) != std::string::npos) return true;
+  std::erase(text, '-');
+  return text == adapter.uuid;
+}
+
+}  // namespace
+
+Adapter describe_adapter(const Api& api, VkPhysicalDevice device) {
+  Adapter adapter;
+  adapter.handle = device;
+  const std::vector<std::string> extensions = extensions_of(api, device);
+  const auto has = [&](std::string_view name) {
+    return std::find(extensions.begin(), extensions.end(), name) != extensions.end();
+  };
+  VkPhysicalDeviceExternalMemoryHostPropertiesEXT import = {};
+  import.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_EXTERNAL_MEMORY_HOST_PROPERTIES_EXT;
+  VkPhysicalDeviceShaderIntegerDotProductProperties dot = {};
+  dot.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_PROPERTIES;
+  VkPhysicalDeviceVulkan11Properties core11 = {};
+  core11.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_PROPERTIES;
+  VkPhysicalDeviceVulkan12Properties core12 = {};
+  core12.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_PROPERTIES;
+  core12.pNext = &core11;
+  VkPhysicalDeviceProperties2 properties = {};
+  properties.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2;
+  api.vkGetPhysicalDeviceProperties2(device, &properties);
+  adapter.name = properties.properties.deviceName;
+  adapter.type = properties.properties.deviceType;
+  if (properties.properties.apiVersion < VK_API_VERSION_1_2) {
+    adapter.why_not =
+        message("its driver speaks Vulkan ", VK_API_VERSION_MAJOR(properties.properties.apiVersion),
+                ".", VK_API_VERSION_MINOR(properties.properties.apiVersion), ", not 1.2");
+    return adapter;
+  }
+  const bool has_import = has(VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME);
+  adapter.has_dot_product = has(VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME) ||
+                            properties.properties.apiVersion >= VK_API_VERSION_1_3;
+  void** tail = &core11.pNext;
+  if (has_import) {
+    *tail = &import;
+    tail = &import.pNext;
+  }
+  if (adapter.has_dot_product) *tail = &dot;
+  properties.pNext = &core12;
+  api.vkGetPhysicalDeviceProperties2(device, &properties);
+  adapter.driver =
+      message(std::string_view(core12.driverName), " ", std::string_view(core12.driverInfo));
+  adapter.uuid = hex(core11.deviceUUID, VK_UUID_SIZE);
+  adapter.subgroup_size = core11.subgroupSize;
+  adapter.shared_size_bytes = properties.properties.limits.maxComputeSharedMemorySize;
+  adapter.import_alignment_bytes = has_import ? import.minImportedHostPointerAlignment : 0;
+  adapter.is_dot_product_fast = dot.integerDotProduct4x8BitPackedSignedAccelerated != 0;
+  adapter.has_memory_budget = has(VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
+  adapter.has_cooperative_matrix = has("VK_KHR_cooperative_matrix");
+  adapter.has_statistics = has(VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME);
+  adapter.cache_uuid.assign(properties.properties.pipelineCacheUUID,
+                            properties.properties.pipelineCacheUUID + VK_UUID_SIZE);
+  const VkPhysicalDeviceLimits& limits = properties.properties.limits;
+  add_reason(adapter, limits.maxComputeSharedMemorySize >= kSharedSizeBytes,
+             message(kSharedSizeBytes, " bytes of shared memory"));
+  add_reason(adapter,
+             limits.maxComputeWorkGroupInvocations >= kThreads &&
+                 limits.maxComputeWorkGroupSize[0] >= kThreads,
+             message("workgroups of ", kThreads));
+  add_reason(adapter, limits.maxPushConstantsSize >= kPushConstantBytes, "push constants");
+  probe_features(api, adapter);
+  const std::optional<std::uint32_t> family = find_queue_family(api, device);
+  add_reason(adapter, family.has_value(), "a compute queue");
+  adapter.queue_family = family.value_or(0);
+  return adapter;
+}
+
+Result<std::vector<Adapter>> list_adapters(const Api& api, VkInstance instance) {
+  std::uint32_t n = 0;
+  KVAULT_CHECK(check(api.vkEnumeratePhysicalDevices(instance, &n, nullptr), "listing devices"));
+  std::vector<VkPhysicalDevice> handles(n);
+  KVAULT_CHECK(
+      check(api.vkEnumeratePhysicalDevices(instance, &n, handles.data()), "listing devices"));
+  std::vector<Adapter> adapters;
+  for (VkPhysicalDevice handle : handles) adapters.push_back(describe_adapter(api, handle));
+  std::stable_sort(adapters.begin(), adapters.end(),
+                   [](const Adapter& a, const Adapter& b) { return rank(a.type) < rank(b.type); });
+  return adapters;
+}
+
+Result<Adapter> choose_adapter(const std::vector<Adapter>& adapters, std::string_view wanted) {
+  std::string known;
+  for (std::size_t i = 0; i < adapters.size(); ++i) {
+    const Adapter& adapter = adapters[i];
+    if (wanted.empty() ? adapter.why_not.empty() : is_named(adapter, i, wanted)) {
+      if (adapter.why_not.empty()) return adapter;
+      return fail(Errc::device_absent,
+                  message("vulkan: \"", adapter.name, "\" cannot be used: ", adapter.why_not));
+    }
+    known += message(known.empty() ? "" : "; ", i, " ", adapter.name);
+    if (!adapter.why_not.empty()) known += message(" (", adapter.why_not, ")");
+  }
+  if (known.empty()) return fail(Errc::device_absent, "vulkan: no device has a driver");
+  const std::string what =
+      wanted.empty() ? "no usable device" : message("no device \"", wanted, "\"");
+  return fail(Errc::device_absent, message("vulkan: ", what, "; there is: ", known));
+}
+
+}  // namespace kvault::vulkan

@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "gpu_vulkan/api.hpp"
+
+namespace kvault::vulkan {
+
+/// A physical device, what it can do, and why it is of no use if it lacks something.
+struct Adapter {
+  VkPhysicalDevice handle = VK_NULL_HANDLE;
+  std::string name;     ///< as the driver calls it
+  std::string driver;   ///< name and version
+  std::string uuid;     ///< 32 hexadecimal digits
+  std::string why_not;  ///< empty: usable
+  VkPhysicalDeviceType type = VK_PHYSICAL_DEVICE_TYPE_OTHER;
+  std::uint32_t queue_family = 0;
+  std::uint32_t shared_size_bytes = 0;  ///< shared memory of a workgroup
+  std::uint32_t subgroup_size = 0;
+  std::uint64_t import_alignment_bytes = 0;  ///< 0: host memory cannot be imported
+  bool has_memory_budget = false;
+  bool has_dot_product = false;      ///< of four bytes, in the shader
+  bool is_dot_product_fast = false;  ///< in hardware
+  bool has_cooperative_matrix = false;
+  bool has_statistics = false;  ///< of compiled shaders
+  std::vector<std::uint8_t> cache_uuid;
+
+  bool is_integrated() const {
+    return type == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU || type == VK_PHYSICAL_DEVICE_TYPE_CPU;
+  }
+};
+
+/// Every physical device, best first: discrete, integrated, virtual, cpu; the driver's order among
+/// equals. Unusable ones are listed too.
+Result<std::vector<Adapter>> list_adapters(const Api& api, VkInstance instance);
+
+/// What is known about one, for engines that choose themselves.
+Adapter describe_adapter(const Api& api, VkPhysicalDevice device);
+
+/// The adapter that `wanted` names: an index into the list, a UUID (with or without dashes) or part
+/// of a name, in any case; empty: the first usable one. Errc::device_absent says what there is and
+/// why it is not used.
+Result<Adapter> choose_adapter(const std::vector<Adapter>& adapters, std::string_view wanted);
+
+}  // namespace kvault::vulkan

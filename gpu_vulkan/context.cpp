@@ -1,0 +1,242 @@
+#include "gpu_vulkan/context.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+namespace kvault::vulkan {
+namespace {
+
+constexpr const char* kValidationLayer = "VK_LAYER_KHRONOS_validation";
+
+bool wants_validation() {
+  const char* const value = std::getenv("KVAULT_VULKAN_VALIDATE");
+  return value != nullptr && std::strcmp(value, "1") == 0;
+}
+
+bool has_layer(const Api& api, std::string_view name) {
+  std::uint32_t n = 0;
+  api.vkEnumerateInstanceLayerProperties(&n, nullptr);
+  std::vector<VkLayerProperties> layers(n);
+  api.vkEnumerateInstanceLayerProperties(&n, layers.data());
+  return std::any_of(layers.begin(), layers.end(), [&](const VkLayerProperties& layer) {
+    return name == std::string_view(layer.layerName);
+  });
+}
+
+VKAPI_ATTR VkBool32 VKAPI_CALL end_process(VkDebugUtilsMessageSeverityFlagBitsEXT,
+                                           VkDebugUtilsMessageTypeFlagsEXT,
+                                           const VkDebugUtilsMessengerCallbackDataEXT* data,
+                                           void*) {
+  std::fprintf(stderr, "kvault: Vulkan validation: %s\n", data->pMessage);
+  std::abort();
+}
+
+VkDebugUtilsMessengerCreateInfoEXT messenger_info() {
+  VkDebugUtilsMessengerCreateInfoEXT info = {};
+  info.sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT;
+  info.messageSeverity = VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT |
+                         VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT;
+  info.messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT;
+  info.pfnUserCallback = &end_process;
+  return info;
+}
+
+constexpr VkMemoryPropertyFlags kHost =
+    VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
+
+struct MemoryWish {
+  VkMemoryPropertyFlags needed;
+  VkMemoryPropertyFlags wanted;
+};
+/// By MemoryKind.
+constexpr MemoryWish kWishes[kMemoryKinds] = {
+    {0, VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT},
+    {kHost, 0},
+    {kHost, VK_MEMORY_PROPERTY_HOST_CACHED_BIT},
+};
+
+}  // namespace
+
+Result<std::shared_ptr<const Context>> Context::open(std::string_view wanted) {
+  auto context = std::make_shared<Context>();
+  KVAULT_TRY(context->api_, Api::load());
+  KVAULT_CHECK(context->create_instance());
+  KVAULT_TRY(const std::vector<Adapter> adapters, list_adapters(context->api_, context->instance_));
+  KVAULT_TRY(context->adapter_, choose_adapter(adapters, wanted));
+  KVAULT_CHECK(context->create_device());
+  context->read_memory_types();
+  return std::shared_ptr<const Context>(std::move(context));
+}
+
+Result<std::vector<Adapter>> Context::list() {
+  Context context;
+  KVAULT_TRY(context.api_, Api::load());
+  KVAULT_CHECK(context.create_instance());
+  return list_adapters(context.api_, context.instance_);
+}
+
+Result<std::shared_ptr<const Context>> Context::borrow(const BorrowedDevice& borrowed) {
+  auto context = std::make_shared<Context>();
+  KVAULT_CHECK(context->adopt_device(borrowed));
+  context->read_memory_types();
+  return std::shared_ptr<const Context>(std::move(context));
+}
+
+Context::~Context() {
+  if (is_borrowed_) return;
+  if (device_ != VK_NULL_HANDLE) api_.vkDestroyDevice(device_, nullptr);
+  if (messenger_ != VK_NULL_HANDLE) {
+    api_.vkDestroyDebugUtilsMessengerEXT(instance_, messenger_, nullptr);
+  }
+  if (instance_ != VK_NULL_HANDLE) api_.vkDestroyInstance(instance_, nullptr);
+}
+
+Result<> Context::create_instance() {
+  std::uint32_t version = 0;
+  KVAULT_CHECK(check(api_.vkEnumerateInstanceVersion(&version), "asking for the version"));
+  VkApplicationInfo application = {};
+  application.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO;
+  application.pApplicationName = "kvault";
+  application.apiVersion = std::clamp(version, VK_API_VERSION_1_2, VK_API_VERSION_1_3);
+  const VkDebugUtilsMessengerCreateInfoEXT messenger = messenger_info();
+  const char* const extension = VK_EXT_DEBUG_UTILS_EXTENSION_NAME;
+  VkInstanceCreateInfo info = {};
+  info.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO;
+  info.pApplicationInfo = &application;
+  const bool validates = wants_validation();
+  if (validates) {
+    if (!has_layer(api_, kValidationLayer)) {
+      return fail(
+          Errc::unsupported,
+          message("vulkan: KVAULT_VULKAN_VALIDATE is 1, but there is no ", kValidationLayer));
+    }
+    info.pNext = &messenger;
+    info.enabledLayerCount = 1;
+    info.ppEnabledLayerNames = &kValidationLayer;
+    info.enabledExtensionCount = 1;
+    info.ppEnabledExtensionNames = &extension;
+  }
+  const VkResult created = api_.vkCreateInstance(&info, nullptr, &instance_);
+  if (created == VK_ERROR_INCOMPATIBLE_DRIVER) {
+    return fail(Errc::device_absent, "vulkan: no driver is installed");
+  }
+  KVAULT_CHECK(check(created, "creating an instance"));
+  KVAULT_CHECK(api_.load_instance(instance_));
+  if (!validates) return {};
+  return check(api_.vkCreateDebugUtilsMessengerEXT(instance_, &messenger, nullptr, &messenger_),
+               "creating a messenger");
+}
+
+Result<> Context::create_device() {
+  const float priority = 1;
+  VkDeviceQueueCreateInfo queue = {};
+  queue.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO;
+  queue.queueFamilyIndex = adapter_.queue_family;
+  queue.queueCount = 1;
+  queue.pQueuePriorities = &priority;
+  VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR statistics = {};
+  statistics.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR;
+  statistics.pipelineExecutableInfo = VK_TRUE;
+  VkPhysicalDeviceShaderIntegerDotProductFeatures dot = {};
+  dot.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES;
+  dot.shaderIntegerDotProduct = VK_TRUE;
+  VkPhysicalDeviceVulkan12Features features = {};
+  features.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES;
+  features.bufferDeviceAddress = VK_TRUE;
+  features.timelineSemaphore = VK_TRUE;
+  std::vector<const char*> extensions;
+  void** tail = &features.pNext;
+  if (adapter_.has_dot_product) {
+    *tail = &dot;
+    tail = &dot.pNext;
+    extensions.push_back(VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME);
+  }
+  if (adapter_.has_statistics) {
+    *tail = &statistics;
+    extensions.push_back(VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME);
+  }
+  if (adapter_.import_alignment_bytes > 0) {
+    extensions.push_back(VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME);
+  }
+  if (adapter_.has_memory_budget) extensions.push_back(VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
+  VkDeviceCreateInfo info = {};
+  info.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO;
+  info.pNext = &features;
+  info.queueCreateInfoCount = 1;
+  info.pQueueCreateInfos = &queue;
+  info.enabledExtensionCount = static_cast<std::uint32_t>(extensions.size());
+  info.ppEnabledExtensionNames = extensions.data();
+  KVAULT_CHECK(check(api_.vkCreateDevice(adapter_.handle, &info, nullptr, &device_),
+                     message("opening \"", adapter_.name, "\"")));
+  KVAULT_CHECK(api_.load_device(device_));
+  api_.vkGetDeviceQueue(device_, adapter_.queue_family, 0, &queue_);
+  has_dot_product_ = adapter_.has_dot_product;
+  has_statistics_ = adapter_.has_statistics;
+  imports_host_memory_ = adapter_.import_alignment_bytes > 0 && adapter_.is_integrated();
+  return {};
+}
+
+Result<> Context::adopt_device(const BorrowedDevice& borrowed) {
+  if (borrowed.instance == VK_NULL_HANDLE || borrowed.physical_device == VK_NULL_HANDLE ||
+      borrowed.device == VK_NULL_HANDLE || borrowed.queue == VK_NULL_HANDLE) {
+    return fail(Errc::invalid_argument,
+                "vulkan: instance, physical device, device and queue must all be given");
+  }
+  is_borrowed_ = true;
+  if (borrowed.get_instance_proc != nullptr) {
+    KVAULT_TRY(api_, Api::load(borrowed.get_instance_proc));
+  } else {
+    KVAULT_TRY(api_, Api::load());
+  }
+  instance_ = borrowed.instance;
+  device_ = borrowed.device;
+  queue_ = borrowed.queue;
+  KVAULT_CHECK(api_.load_instance(instance_));
+  KVAULT_CHECK(api_.load_device(device_));
+  adapter_ = describe_adapter(api_, borrowed.physical_device);
+  adapter_.queue_family = borrowed.queue_family;
+  if (adapter_.why_not.empty()) return {};
+  return fail(Errc::unsupported,
+              message("vulkan: \"", adapter_.name, "\" cannot be used: ", adapter_.why_not));
+}
+
+void Context::read_memory_types() {
+  VkPhysicalDeviceMemoryProperties2 properties = {};
+  properties.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2;
+  api_.vkGetPhysicalDeviceMemoryProperties2(adapter_.handle, &properties);
+  memory_ = properties.memoryProperties;
+}
+
+Result<std::uint32_t> Context::memory_type(MemoryKind kind, std::uint32_t type_bits) const {
+  const MemoryWish& wish = kWishes[static_cast<std::size_t>(kind)];
+  for (const VkMemoryPropertyFlags flags : {wish.needed | wish.wanted, wish.needed}) {
+    for (std::uint32_t i = 0; i < memory_.memoryTypeCount; ++i) {
+      const bool is_allowed = ((type_bits >> i) & 1U) != 0;
+      if (is_allowed && (memory_.memoryTypes[i].propertyFlags & flags) == flags) return i;
+    }
+  }
+  return fail(Errc::unsupported, "vulkan: the device has no memory of the kind that is needed");
+}
+
+std::uint64_t Context::memory_budget_bytes() const {
+  if (!adapter_.has_memory_budget || is_borrowed_) return 0;
+  VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {};
+  budget.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT;
+  VkPhysicalDeviceMemoryProperties2 properties = {};
+  properties.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2;
+  properties.pNext = &budget;
+  api_.vkGetPhysicalDeviceMemoryProperties2(adapter_.handle, &properties);
+  std::uint64_t left = 0;
+  for (std::uint32_t i = 0; i < memory_.memoryHeapCount; ++i) {
+    if ((memory_.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) == 0) continue;
+    if (budget.heapBudget[i] > budget.heapUsage[i]) {
+      left += budget.heapBudget[i] - budget.heapUsage[i];
+    }
+  }
+  return left;
+}
+
+}  // namespace kvault::vulkan

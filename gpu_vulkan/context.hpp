@@ -1,0 +1,80 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "gpu_vulkan/adapter.hpp"
+#include "gpu_vulkan/api.hpp"
+
+namespace kvault::vulkan {
+
+/// Handles of an engine that has a device already. It keeps owning them, and nothing else may
+/// submit to the queue while a verb runs.
+struct BorrowedDevice {
+  PFN_vkGetInstanceProcAddr get_instance_proc = nullptr;  ///< null: the loader is found
+  VkInstance instance = VK_NULL_HANDLE;
+  VkPhysicalDevice physical_device = VK_NULL_HANDLE;
+  VkDevice device = VK_NULL_HANDLE;  ///< with bufferDeviceAddress and timelineSemaphore enabled
+  VkQueue queue = VK_NULL_HANDLE;    ///< of a family with compute
+  std::uint32_t queue_family = 0;
+};
+
+/// What memory is for.
+enum class MemoryKind : std::uint8_t {
+  device,    ///< the device's own
+  upload,    ///< written by the host, read by the device
+  download,  ///< written by the device, read by the host
+};
+inline constexpr std::size_t kMemoryKinds = 3;
+
+/// An instance, a device and its queue; owned, or borrowed from an engine. Closed last.
+class Context {
+ public:
+  /// `wanted` as in choose_adapter. With KVAULT_VULKAN_VALIDATE=1 in the environment the validation
+  /// layers are on, and a message of theirs ends the process.
+  static Result<std::shared_ptr<const Context>> open(std::string_view wanted);
+  static Result<std::shared_ptr<const Context>> borrow(const BorrowedDevice& borrowed);
+  /// Every adapter of this machine; see list_adapters.
+  static Result<std::vector<Adapter>> list();
+
+  Context() = default;
+  Context(const Context&) = delete;
+  Context& operator=(const Context&) = delete;
+  ~Context();
+
+  const Api& api() const { return api_; }
+  const Adapter& adapter() const { return adapter_; }
+  VkDevice device() const { return device_; }
+  VkQueue queue() const { return queue_; }
+  std::uint32_t queue_family() const { return adapter_.queue_family; }
+  /// Whether host memory can be imported, and reading it is as good as reading the device's own.
+  bool imports_host_memory() const { return imports_host_memory_; }
+  bool has_dot_product() const { return has_dot_product_; }
+  bool has_statistics() const { return has_statistics_; }
+  /// The type of memory for a kind among those of `type_bits`; Errc::unsupported if there is none.
+  Result<std::uint32_t> memory_type(MemoryKind kind, std::uint32_t type_bits) const;
+  /// Bytes of device memory that this process may still take; 0 where the driver does not say.
+  std::uint64_t memory_budget_bytes() const;
+
+ private:
+  Result<> create_instance();
+  Result<> create_device();
+  Result<> adopt_device(const BorrowedDevice& borrowed);
+  void read_memory_types();
+
+  Api api_;
+  Adapter adapter_;
+  VkInstance instance_ = VK_NULL_HANDLE;
+  VkDebugUtilsMessengerEXT messenger_ = VK_NULL_HANDLE;
+  VkDevice device_ = VK_NULL_HANDLE;
+  VkQueue queue_ = VK_NULL_HANDLE;
+  VkPhysicalDeviceMemoryProperties memory_ = {};
+  bool is_borrowed_ = false;
+  bool imports_host_memory_ = false;
+  bool has_dot_product_ = false;
+  bool has_statistics_ = false;
+};
+
+}  // namespace kvault::vulkan

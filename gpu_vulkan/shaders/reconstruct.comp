@@ -1,0 +1,123 @@
+#version 460
+#extension GL_GOOGLE_include_directive : require
+
+// Blocks back to rows: a group of rows of one block per workgroup. Coded ones are unpacked, rotated
+// back and freed of the equaliser; raw ones are converted.
+
+#include "gpu_vulkan/shaders/common.glsl"
+#include "gpu_vulkan/shaders/codes.glsl"
+#include "gpu_vulkan/shaders/half.glsl"
+#include "gpu_vulkan/shaders/row_group.glsl"
+#define KVAULT_ROTATE_FLOATS KVAULT_GROUP_FLOATS
+#include "gpu_vulkan/shaders/rotate.glsl"
+
+layout(constant_id = 2) const uint kFormat = KVAULT_FORMAT_RAW_F16;  // less KVAULT_FORMAT_CENTRED
+layout(constant_id = 3) const uint kRowType = KVAULT_FORMAT_RAW_F32;
+
+const bool kIsRaw = kFormat <= KVAULT_FORMAT_RAW_F32;
+const bool kIsWide = kRowType == KVAULT_FORMAT_RAW_F32;
+const uint kGroupWords = kIsWide ? kGroupValues : kGroupValues / 2;
+
+// gpu_vulkan/reconstruct.cpp is the same in C++.
+struct ReconstructJob {
+  uvec2 block;
+  uint index;  // of the block in the call
+  uint unused;
+};
+layout(buffer_reference, std430, buffer_reference_align = 8) buffer ReconstructJobs {
+  ReconstructJob at[];
+};
+
+layout(push_constant, std430) uniform Push {
+  uvec2 jobs;         // of this dispatch
+  uvec2 equaliser;    // halves [block from first_index on][kHeadDim]; 0: all ones
+  uvec2 rotation;     // Runtime::rotation
+  uvec2 rows;         // words [block from first_index on][kGroups][kGroupWords]
+  uint first_index;
+  float step;         // of the scheme
+  uint is_value;
+  uint is_centred;
+} push;
+
+shared float factor[KVAULT_HEAD_DIM_MAX];  // diagonal of the rotation over equaliser
+shared float mean[KVAULT_HEAD_DIM_MAX];
+shared float row_step[kGroupRows];
+
+void load_planes(ReconstructJob job, uint group) {
+  const bool is_equalised = (push.equaliser.x | push.equaliser.y) != 0;
+  Words means = Words(address_add(job.block, mean_offset_bytes(kFormat, kHeadDim)));
+  for (uint dim = gl_LocalInvocationIndex; dim < kHeadDim; dim += KVAULT_THREADS) {
+    float value = Floats(push.rotation).at[dim];
+    if (is_equalised) {
+      const uint first_entry = (job.index - push.first_index) * kHeadDim;
+      value /= half_at(Words(push.equaliser), first_entry + dim);
+    }
+    factor[dim] = value;
+    mean[dim] = 0;
+    if (push.is_centred != 0) mean[dim] = half_at(means, dim);
+  }
+  Words scales = Words(address_add(job.block, scale_offset_bytes(kFormat, kHeadDim)));
+  for (uint row = gl_LocalInvocationIndex; row < kGroupRows; row += KVAULT_THREADS) {
+    row_step[row] = half_at(scales, group * kGroupRows + row) * push.step;
+  }
+}
+
+void unpack_rows(Words block, uint group) {
+  const uint first = group * kGroupRows * kPaddedDim;
+  for (uint i = gl_LocalInvocationIndex; i < kGroupValues; i += KVAULT_THREADS) {
+    const uint row = i / kHeadDim;
+    const uint dim = i % kHeadDim;
+    const uint place = first + place_of_code(push.is_value != 0, row, dim);
+    float number;
+    if (kFormat == KVAULT_FORMAT_Q8) {
+      number = byte_level(block.at[place / 4], place % 4);
+    } else {
+      number = level(first_level(kFormat), nibble_word(kFormat, block, 0, place / 8), place % 8);
+    }
+    rotated[i] = mean[dim] + row_step[row] * number;
+  }
+}
+
+uint element_of_rows(uint i) { return floatBitsToUint(rotated[i] * factor[i % kHeadDim]); }
+
+void decode(ReconstructJob job, uint group, Words target) {
+  load_levels();
+  load_planes(job, group);
+  barrier();
+  unpack_rows(Words(job.block), group);
+  barrier();
+  rotate_rows_back(kGroupRows, kHeadDim, Floats(push.rotation));
+  for (uint i = gl_LocalInvocationIndex; i < kGroupWords; i += KVAULT_THREADS) {
+    target.at[i] = kIsWide ? element_of_rows(i)
+                           : element_bits(kRowType, element_of_rows(2 * i)) |
+                                 (element_bits(kRowType, element_of_rows(2 * i + 1)) << 16);
+  }
+}
+
+void convert(Words source, uint group, Words target) {
+  const uint first = group * kGroupValues;
+  for (uint i = gl_LocalInvocationIndex; i < kGroupWords; i += KVAULT_THREADS) {
+    uint word;
+    if (kFormat == kRowType) {
+      word = source.at[group * kGroupWords + i];
+    } else if (kIsWide) {
+      word = float_bits_at(source, kFormat, first + i);
+    } else {
+      word = element_bits(kRowType, float_bits_at(source, kFormat, first + 2 * i)) |
+             (element_bits(kRowType, float_bits_at(source, kFormat, first + 2 * i + 1)) << 16);
+    }
+    target.at[i] = word;
+  }
+}
+
+void main() {
+  const uint group = gl_WorkGroupID.x % kGroups;
+  const ReconstructJob job = ReconstructJobs(push.jobs).at[gl_WorkGroupID.x / kGroups];
+  const uint place = (job.index - push.first_index) * kGroups + group;
+  Words target = Words(address_add(push.rows, place * kGroupWords * 4));
+  if (kIsRaw) {
+    convert(Words(job.block), group, target);
+  } else {
+    decode(job, group, target);
+  }
+}
