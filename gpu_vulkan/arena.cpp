@@ -19,8 +19,7 @@ Arena::~Arena() {
 Result<MemoryRange> Arena::take_from_chunks(std::uint64_t size_bytes) {
   for (Chunk& chunk : chunks_) {
     if (chunk.busy_until != stream_.open_value()) {
-      KVAULT_TRY(const bool is_idle, stream_.is_done(chunk.busy_until));
-      if (!is_idle) continue;
+      if (!stream_.is_done(chunk.busy_until)) continue;
       chunk.used_bytes = 0;
     }
     if (chunk.range.size_bytes - chunk.used_bytes < size_bytes) continue;

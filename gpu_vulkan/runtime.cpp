@@ -40,9 +40,9 @@ Result<VkDeviceAddress> Runtime::rotation(std::uint32_t head_dim) {
   KVAULT_TRY(const MemoryRange staged, stage(MemoryKind::upload, bytes.size()));
   std::memcpy(staged.host, bytes.data(), bytes.size());
   KVAULT_TRY(const MemoryRange target, pool(MemoryKind::device).take(bytes.size()));
-  rotations_[head_dim] = target;
   KVAULT_CHECK(copy(staged, 0, target, 0, bytes.size()));
   KVAULT_CHECK(stream_->barrier());
+  rotations_[head_dim] = target;
   return target.address;
 }
 

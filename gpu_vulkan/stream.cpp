@@ -143,15 +143,6 @@ Result<> Stream::wait(std::uint64_t value) {
   return {};
 }
 
-Result<bool> Stream::is_done(std::uint64_t value) {
-  if (value <= done_value_) return true;
-  if (value >= open_value_) return false;
-  std::uint64_t now = 0;
-  KVAULT_CHECK(check(context_.api().vkGetSemaphoreCounterValue(context_.device(), timeline_, &now),
-                     "asking"));
-  return value <= now;
-}
-
 void Stream::finish(std::uint64_t done) {
   std::vector<Action> due;
   const auto is_due = [&](const Action& action) { return action.value <= done; };

@@ -195,7 +195,7 @@ void main() {
   bool fits = measure_row(block, group, is_centred, size);
   const float numerator = kIsQ8 ? float(KVAULT_Q8_CODE_MAX) : 2.0 / push.step;
   vec2 sums = quantise_row(size < kLeastSize ? 0.0 : numerator / size);
-  sums = sum_over_row(sums);
+  if (!kIsQ8) sums = sum_over_row(sums);
   const uint scale = scale_bits(size, sums);
   fits = fits && scale < kHalfInfinity;
   if (gl_LocalInvocationIndex % kRowThreads == 0) {
