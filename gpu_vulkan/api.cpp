@@ -20,7 +20,7 @@ Result<Api> Api::load() {
       continue;
     }
     KVAULT_TRY(Api api, load(library->find<PFN_vkGetInstanceProcAddr>("vkGetInstanceProcAddr")));
-    api.library = std::move(*library);
+    api.loader = std::move(*library);
     return api;
   }
   return fail(Errc::device_absent, message("vulkan: no loader: ", why));

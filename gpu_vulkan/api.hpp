@@ -86,7 +86,7 @@ struct Api {
   Result<> load_instance(VkInstance instance);
   Result<> load_device(VkDevice device);
 
-  SharedLibrary library;  ///< empty where the caller brought the loader
+  SharedLibrary loader;  ///< empty where the caller brought the loader
   PFN_vkGetInstanceProcAddr vkGetInstanceProcAddr = nullptr;
 #define KVAULT_VULKAN_MEMBER(name) PFN_##name name = nullptr;
   KVAULT_VULKAN_GLOBAL_FUNCTIONS(KVAULT_VULKAN_MEMBER)

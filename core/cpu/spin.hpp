@@ -8,8 +8,8 @@
 
 namespace kvault::cpu {
 
-/// How long a thread of the pool looks for work before it sleeps. Waking a sleeper takes about as
-/// long, and the layers of a model follow each other faster than that.
+/// How long a thread of the pool looks for work before it sleeps: no longer than what a call with
+/// sleepers was seen to lose (docs/benchmarks/cpu.md), so that looking in vain costs little.
 inline constexpr std::chrono::microseconds kSpinTime{50};
 
 inline void pause_processor() {
@@ -20,17 +20,16 @@ inline void pause_processor() {
 #endif
 }
 
-/// Calls is_over() until it is true or kSpinTime has passed; what it said last.
+/// Calls is_over() until it is true or kSpinTime has passed.
 template <class IsOver>
-bool spin_until(const IsOver& is_over) {
+void spin_until(const IsOver& is_over) {
   const auto end = std::chrono::steady_clock::now() + kSpinTime;
   do {
     for (int i = 0; i < 32; ++i) {
-      if (is_over()) return true;
+      if (is_over()) return;
       pause_processor();
     }
   } while (std::chrono::steady_clock::now() < end);
-  return is_over();
 }
 
 }  // namespace kvault::cpu
