@@ -30,6 +30,7 @@ class AttendRecorder {
   Result<> record_wave(const AttendWave& wave, const MemoryRange& scratch);
   Result<> find_floors(const AttendWave& wave, std::span<const std::uint32_t> constants);
   Result<> fetch_results();
+  std::array<std::uint32_t, 7> constants_of(const AttendShape& shape) const;
   bool is_sparse(const AttendSequence& sequence) const {
     return args_.sparse_values.threshold > 0 &&
            sequence.n_token >= args_.sparse_values.n_token_min && sequence.n_token > 0;
@@ -67,7 +68,7 @@ Result<> AttendRecorder::record() {
   push_.lse = results_.lse.address;
 
   const std::vector<AttendWave> waves =
-      plan_attend(args_, runtime_.context().adapter().shared_size_bytes);
+      plan_attend(args_, runtime_.context().adapter().shared_size_bytes, runtime_.specialises());
   std::uint64_t scratch_bytes = 0;
   for (const AttendWave& wave : waves) {
     const AttendScratch scratch =
@@ -109,6 +110,8 @@ Result<SequenceEntry> AttendRecorder::enter(const AttendSequence& sequence) {
   entry.window = std::min<std::uint32_t>(mask.window, static_cast<std::uint32_t>(kPositionMax));
   entry.first_query = n_query_;
   entry.softcap = args_.logit_softcap;
+  entry.key_dim = args_.key_head_dim;
+  entry.value_dim = args_.value_head_dim;
   if (is_sparse(sequence)) {
     entry.is_sparse = 1;
     entry.sparse_share = args_.sparse_values.threshold * static_cast<float>(kPageTokens) /
@@ -137,6 +140,18 @@ Result<> AttendRecorder::put_queries() {
   return {};
 }
 
+/// Those of attend.comp.
+std::array<std::uint32_t, 7> AttendRecorder::constants_of(const AttendShape& shape) const {
+  const bool specialises = runtime_.specialises();
+  return {shape.key_room,
+          shape.value_room,
+          shape.n_column,
+          static_cast<std::uint32_t>(shape.key),
+          static_cast<std::uint32_t>(shape.value),
+          specialises ? args_.key_head_dim : 0,
+          specialises ? args_.value_head_dim : 0};
+}
+
 Result<> AttendRecorder::record_wave(const AttendWave& wave, const MemoryRange& scratch) {
   if (wave.tiles.empty()) return {};
   const AttendScratch places = AttendScratch::of(args_, wave.shape, wave.tiles.size(), wave.n_slot);
@@ -153,9 +168,7 @@ Result<> AttendRecorder::record_wave(const AttendWave& wave, const MemoryRange& 
   KVAULT_CHECK(runtime_.dispatch(Shader::prepare, std::array{args_.key_head_dim, n_column}, push_,
                                  n_tile * n_column));
   KVAULT_CHECK(runtime_.stream().barrier());
-  const auto id_of = [](Scheme scheme) { return static_cast<std::uint32_t>(scheme); };
-  const std::array constants = {args_.key_head_dim, args_.value_head_dim, n_column,
-                                id_of(wave.shape.key), id_of(wave.shape.value)};
+  const std::array constants = constants_of(wave.shape);
   KVAULT_CHECK(find_floors(wave, constants));
   KVAULT_CHECK(runtime_.dispatch(Shader::attend, constants, push_,
                                  static_cast<std::uint32_t>(wave.items.size())));

@@ -15,6 +15,8 @@ constexpr std::uint64_t kSplitPagesMin = 4;
 constexpr std::uint64_t kWaveBytes = std::uint64_t{32} << 20U;
 /// A dispatch is one-dimensional.
 constexpr std::uint64_t kGroupsMax = 65535;
+/// Room for the head_dims of most models, in pipelines for any head_dim.
+constexpr std::uint32_t kCommonRoom = 256;
 /// Shared memory beside queries and weights; attend.comp.
 constexpr std::uint64_t kSharedRestBytes = 2048;
 
@@ -27,13 +29,13 @@ std::uint64_t split_pages_of(std::uint64_t n_page) {
 }
 
 /// As many columns as there are rows, up to what the shared memory holds.
-std::uint32_t choose_n_column(std::uint64_t n_row, std::uint32_t key_head_dim,
+std::uint32_t choose_n_column(std::uint64_t n_row, std::uint32_t key_room,
                               std::uint32_t shared_size_bytes) {
   std::uint32_t n_column = 1;
   while (n_column < n_row && n_column < kColumnsMax) {
     const std::uint64_t next = 2 * std::uint64_t{n_column};
     const std::uint64_t size_bytes =
-        next * (padded_head_dim(key_head_dim) + kPageTokens) * sizeof(float) + kSharedRestBytes;
+        next * (key_room + kPageTokens) * sizeof(float) + kSharedRestBytes;
     if (size_bytes > shared_size_bytes) break;
     n_column *= 2;
   }
@@ -54,8 +56,8 @@ Scheme only_scheme(std::span<const PageRef> pages, BlockRef PageRef::*side) {
 
 class Planner {
  public:
-  Planner(const AttendArgs& args, std::uint32_t shared_size_bytes)
-      : args_(args), shared_size_bytes_(shared_size_bytes) {}
+  Planner(const AttendArgs& args, std::uint32_t shared_size_bytes, bool specialises)
+      : args_(args), shared_size_bytes_(shared_size_bytes), specialises_(specialises) {}
 
   std::vector<AttendWave> plan() {
     std::map<AttendShape, std::vector<std::uint32_t>> by_shape;
@@ -63,10 +65,11 @@ class Planner {
     for (std::uint32_t i = 0; i < args_.sequences.size(); ++i) {
       const AttendSequence& sequence = args_.sequences[i];
       if (sequence.n_q == 0) continue;
-      const AttendShape shape = {choose_n_column(std::uint64_t{sequence.n_q} * group,
-                                                 args_.key_head_dim, shared_size_bytes_),
-                                 only_scheme(sequence.pages, &PageRef::key),
-                                 only_scheme(sequence.pages, &PageRef::value)};
+      const std::uint32_t key_room = room_of(args_.key_head_dim);
+      const AttendShape shape = {
+          key_room, room_of(args_.value_head_dim),
+          choose_n_column(std::uint64_t{sequence.n_q} * group, key_room, shared_size_bytes_),
+          scheme_of(sequence.pages, &PageRef::key), scheme_of(sequence.pages, &PageRef::value)};
       by_shape[shape].push_back(i);
     }
     for (const auto& [shape, sequences] : by_shape) {
@@ -77,6 +80,15 @@ class Planner {
   }
 
  private:
+  std::uint32_t room_of(std::uint32_t head_dim) const {
+    if (specialises_) return padded_head_dim(head_dim);
+    return head_dim <= kCommonRoom ? kCommonRoom : KVAULT_HEAD_DIM_MAX;
+  }
+
+  Scheme scheme_of(std::span<const PageRef> pages, BlockRef PageRef::*side) const {
+    return specialises_ ? only_scheme(pages, side) : Scheme::raw;
+  }
+
   void add_sequence(std::uint32_t index) {
     const std::uint32_t n_row = args_.sequences[index].n_q * (args_.n_head / args_.n_kv_head);
     for (std::uint32_t head = 0; head < args_.n_kv_head; ++head) {
@@ -122,6 +134,7 @@ class Planner {
 
   const AttendArgs& args_;
   const std::uint32_t shared_size_bytes_;
+  const bool specialises_;
   std::vector<AttendWave> waves_;
 };
 
@@ -145,12 +158,14 @@ AttendScratch AttendScratch::of(const AttendArgs& args, const AttendShape& shape
 std::uint64_t attend_scratch_size_bytes() {
   AttendArgs widest;
   widest.key_head_dim = widest.value_head_dim = KVAULT_HEAD_DIM_MAX;
-  const AttendShape shape = {kColumnsMax, Scheme::raw, Scheme::raw};
+  const AttendShape shape = {KVAULT_HEAD_DIM_MAX, KVAULT_HEAD_DIM_MAX, kColumnsMax, Scheme::raw,
+                             Scheme::raw};
   return kWaveBytes + AttendScratch::of(widest, shape, 1, kSplitsMax + 2).size_bytes;
 }
 
-std::vector<AttendWave> plan_attend(const AttendArgs& args, std::uint32_t shared_size_bytes) {
-  return Planner(args, shared_size_bytes).plan();
+std::vector<AttendWave> plan_attend(const AttendArgs& args, std::uint32_t shared_size_bytes,
+                                    bool specialises) {
+  return Planner(args, shared_size_bytes, specialises).plan();
 }
 
 }  // namespace kvault::vulkan

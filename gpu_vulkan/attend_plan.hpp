@@ -31,6 +31,7 @@ std::uint64_t attend_scratch_size_bytes();
 
 /// Cuts a call into waves whose scratch fits. Splits stand at multiples of a number of pages that
 /// depends on the sequence's length alone; so does nothing else depend on the other sequences.
-std::vector<AttendWave> plan_attend(const AttendArgs& args, std::uint32_t shared_size_bytes);
+std::vector<AttendWave> plan_attend(const AttendArgs& args, std::uint32_t shared_size_bytes,
+                                    bool specialises);
 
 }  // namespace kvault::vulkan

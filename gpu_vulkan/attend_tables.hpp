@@ -33,9 +33,11 @@ struct SequenceEntry {
   std::uint32_t is_sparse;
   float sparse_share;
   float softcap;
+  std::uint32_t key_dim;
+  std::uint32_t value_dim;
   std::uint32_t unused;
 };
-static_assert(sizeof(SequenceEntry) == 72);
+static_assert(sizeof(SequenceEntry) == 80);
 
 /// Up to n_column rows of a kv head.
 struct TileEntry {
@@ -77,8 +79,10 @@ static_assert(sizeof(AttendPush) == 104);
 
 /// What a pipeline is specialised for; all its sequences are alike in it.
 struct AttendShape {
+  std::uint32_t key_room = 0;  ///< dims there is room for
+  std::uint32_t value_room = 0;
   std::uint32_t n_column = 0;  ///< 1, 2, 4, 8 or 16
-  Scheme key = Scheme::raw;    ///< of all coded keys; raw: several, or none
+  Scheme key = Scheme::raw;    ///< of all coded keys; raw: any
   Scheme value = Scheme::raw;
   friend auto operator<=>(const AttendShape&, const AttendShape&) = default;
 };

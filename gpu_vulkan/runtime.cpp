@@ -21,6 +21,7 @@ Result<std::shared_ptr<Runtime>> Runtime::create(std::shared_ptr<const Context> 
 
 Runtime::Runtime(std::shared_ptr<const Context> context)
     : context_(std::move(context)),
+      specialises_(context_->adapter().type != VK_PHYSICAL_DEVICE_TYPE_CPU),
       pools_{{*context_, MemoryKind::device},
              {*context_, MemoryKind::upload},
              {*context_, MemoryKind::download}} {}

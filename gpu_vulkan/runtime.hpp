@@ -25,6 +25,10 @@ class Runtime {
   Stream& stream() { return *stream_; }
   MemoryPool& pool(MemoryKind kind) { return pools_[static_cast<std::size_t>(kind)]; }
   Pipelines& pipelines() { return *pipelines_; }
+  /// Whether pipelines are made for one shape and format each, rather than for all of them. On a
+  /// GPU they are; drivers that run on the CPU take seconds for each and gain nothing by it.
+  bool specialises() const { return specialises_; }
+  void set_specialises(bool specialises) { specialises_ = specialises; }
 
   /// Host-visible memory for the open batch: `upload` to write into, `download` to read from once
   /// the batch is done.
@@ -58,6 +62,7 @@ class Runtime {
                           std::span<const std::byte> push, std::uint32_t n_group);
 
   std::shared_ptr<const Context> context_;
+  bool specialises_ = true;
   MemoryPool pools_[kMemoryKinds];
   std::unique_ptr<Stream> stream_;
   std::unique_ptr<Arena> arenas_[kMemoryKinds];

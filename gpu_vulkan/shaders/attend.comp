@@ -14,30 +14,27 @@
 #include "gpu_vulkan/shaders/codes.glsl"
 
 layout(local_size_x = KVAULT_THREADS) in;
-layout(constant_id = 0) const uint kKeyDim = 128;
-layout(constant_id = 1) const uint kValueDim = 128;
-layout(constant_id = 2) const uint kColumns = 4;  // 1, 2, 4, 8 or 16
-layout(constant_id = 3) const uint kKeyScheme = 0;  // of all coded keys; 0: any
+layout(constant_id = 0) const uint kKeyRoom = 128;    // dims there is room for, a multiple of 32
+layout(constant_id = 1) const uint kValueRoom = 128;
+layout(constant_id = 2) const uint kColumns = 4;      // 1, 2, 4, 8 or 16
+layout(constant_id = 3) const uint kKeyScheme = 0;    // of all coded keys; 0: any
 layout(constant_id = 4) const uint kValueScheme = 0;
+layout(constant_id = 5) const uint kKeyDim = 0;       // 0: what the sequence says
+layout(constant_id = 6) const uint kValueDim = 0;
 
 const uint kTokens = KVAULT_PAGE_N_TOKEN;
-const uint kQuads = kTokens / KVAULT_QUAD_N_TOKEN;
-const uint kAlign = KVAULT_HEAD_DIM_ALIGNMENT;
-const uint kKeyPadded = (kKeyDim + kAlign - 1) / kAlign * kAlign;
-const uint kValuePadded = (kValueDim + kAlign - 1) / kAlign * kAlign;
 // Threads of a column during the softmax, and their tokens.
 const uint kColumnThreads = KVAULT_THREADS / kColumns;
 const uint kOwnTokens = kTokens / kColumnThreads;
-// Pairs of dims; groups of threads that share the quads of a pair; pairs of a thread.
-const uint kPairs = kValuePadded / 2;
-const uint kPairGroups = kPairs < KVAULT_THREADS ? KVAULT_THREADS / kPairs : 1;
-const uint kOwnPairs = kPairs < KVAULT_THREADS ? 1 : (kPairs + KVAULT_THREADS - 1) / KVAULT_THREADS;
+// Pairs of value dims of a thread.
+const uint kOwnPairs = (kValueRoom / 2 + KVAULT_THREADS - 1) / KVAULT_THREADS;
 
 const uint kRaw = 0;
 const uint kCoded = 1;
+const uint kNoKind = 2;
 
-shared float q_tile[kKeyPadded * kColumns];   // [dim][column]
-shared vec4 weights[kColumns * kQuads];       // [column][quad]: logits, then probabilities
+shared float q_tile[kKeyRoom * kColumns];     // [dim][column]
+shared float weights[kColumns * kTokens];     // [column][token]: logits, then probabilities
 shared float column_part[KVAULT_THREADS];     // [column][thread of the column]
 shared float mean_part[KVAULT_THREADS];       // likewise, of the dot products with the page's mean
 shared float column_rescale[kColumns];
@@ -48,90 +45,103 @@ shared uint keeps_values;
 Tile tile;
 Sequence sequence;
 PageEntry page;
+uint q_kind;  // which queries are in q_tile
 
-// Of this thread's column and kind of value, all threads of a column alike.
-float maximum[2];
-float sum[2];
-// Of this thread's token, all columns; and of its tokens of one column. Not parameters: drivers
-// take long over copies of arrays.
+// The running softmax of this thread's column, all threads of a column alike.
+float maximum;
+float sum;
+// Of this thread's token, all columns. Not a parameter: drivers take long over copies of arrays.
 float products[kColumns];
-float logits[kOwnTokens];
 // Of this thread's dims.
 float gathered[kOwnPairs][2][kColumns];
 
+uint key_dim() { return kKeyDim != 0 ? kKeyDim : sequence.key_dim; }
+uint value_dim() { return kValueDim != 0 ? kValueDim : sequence.value_dim; }
+uint key_padded() { return padded_head_dim(key_dim()); }
+uint value_padded() { return padded_head_dim(value_dim()); }
+// Pairs of value dims; groups of threads that share the quads of a pair.
+uint n_pair() { return value_padded() / 2; }
+uint n_pair_group() { return max(KVAULT_THREADS / n_pair(), 1); }
+
+bool is_raw(uint format) { return format <= KVAULT_FORMAT_RAW_F32; }
 uint scheme_of(uint format, uint specialised) {
   return specialised != 0 ? specialised : format & ~KVAULT_FORMAT_CENTRED;
 }
-bool is_raw(uint format) { return format <= KVAULT_FORMAT_RAW_F32; }
 
 // --- keys ----------------------------------------------------------------------------------------
 
 void load_queries(uint tile_index, bool raw) {
   Floats source = Floats(raw ? push.q_raw : push.q_rotated);
-  const uint first = tile_index * kKeyPadded * kColumns;
-  for (uint i = gl_LocalInvocationIndex; i < kKeyPadded * kColumns; i += KVAULT_THREADS) {
+  const uint first = tile_index * key_padded() * kColumns;
+  for (uint i = gl_LocalInvocationIndex; i < key_padded() * kColumns; i += KVAULT_THREADS) {
     q_tile[i] = source.at[first + i];
   }
 }
 
-void add_product(float key, uint dim) {
-  [[unroll]] for (uint c = 0; c < kColumns; ++c) products[c] += key * q_tile[dim * kColumns + c];
+// Four nibble words, dims [32 * group, 32 * group + 32) of a packed row.
+uvec4 load_nibbles(uvec2 row, uint scheme, uint group) {
+  if (scheme == KVAULT_FORMAT_TQ4) return WordQuads(row).at[group];
+  Words words = Words(row);
+  if (scheme == KVAULT_FORMAT_TQ2) {
+    const uint low = words.at[2 * group];
+    const uint high = words.at[2 * group + 1];
+    return uvec4(low, low >> 2, high, high >> 2) & 0x33333333u;
+  }
+  const uint p0 = words.at[3 * group];
+  const uint p1 = words.at[3 * group + 1];
+  const uint p2 = words.at[3 * group + 2];
+  return uvec4(uvec3(p0, p1, p2) & 0x77777777u, spread_word(p0, p1, p2));
 }
 
-void add_nibbles(uint first, uint nibbles, uint dim) {
-  [[unroll]] for (uint j = 0; j < 8; ++j) add_product(level(first, nibbles, j), dim + j);
+// Eight dims of a key from dim `first` on, where they are no nibbles.
+void load_wide(uvec2 row, uint format, uint first, out vec4 low, out vec4 high) {
+  if (format == KVAULT_FORMAT_Q8) {
+    Words words = Words(row);
+    low = byte_levels(words.at[first / 4]);
+    high = byte_levels(words.at[first / 4 + 1]);
+  } else if (format == KVAULT_FORMAT_RAW_F32) {
+    low = uintBitsToFloat(WordQuads(row).at[first / 4]);
+    high = uintBitsToFloat(WordQuads(row).at[first / 4 + 1]);
+  } else {
+    const uvec4 words = WordQuads(row).at[first / 8];
+    low = vec4(element_pair(words.x, format), element_pair(words.y, format));
+    high = vec4(element_pair(words.z, format), element_pair(words.w, format));
+  }
 }
 
-void add_raw_key(uvec2 block, uint format, uint token) {
-  const uint n_word = format == KVAULT_FORMAT_RAW_F32 ? kKeyDim : kKeyDim / 2;
-  Words row = Words(address_add(block, token * n_word * 4));
-  for (uint i = 0; i < n_word; ++i) {
-    const uint word = row.at[i];
-    if (format == KVAULT_FORMAT_RAW_F32) {
-      add_product(uintBitsToFloat(word), i);
-    } else if (format == KVAULT_FORMAT_RAW_BF16) {
-      add_product(uintBitsToFloat(word << 16), 2 * i);
-      add_product(uintBitsToFloat(word & 0xFFFF0000u), 2 * i + 1);
-    } else {
-      const vec2 pair = unpackHalf2x16(word);
-      add_product(pair.x, 2 * i);
-      add_product(pair.y, 2 * i + 1);
+void add_eight(vec4 low, vec4 high, uint dim) {
+  [[unroll]] for (uint j = 0; j < 4; ++j) {
+    [[unroll]] for (uint c = 0; c < kColumns; ++c) {
+      products[c] += low[j] * q_tile[(dim + j) * kColumns + c];
+      products[c] += high[j] * q_tile[(dim + 4 + j) * kColumns + c];
     }
   }
 }
 
-void add_coded_key(uvec2 block, uint scheme, uint token) {
-  const uint row_bytes = kKeyPadded * code_bits(scheme) / 8;
-  const uvec2 row = address_add(block, token * row_bytes);
-  if (scheme == KVAULT_FORMAT_TQ4) {
-    for (uint i = 0; i < kKeyPadded / 32; ++i) {
-      const uvec4 words = WordQuads(row).at[i];
-      [[unroll]] for (uint j = 0; j < 4; ++j) {
-        add_nibbles(kLevels4, words[j], 32 * i + 8 * j);
+uint key_row_bytes(uint format) {
+  if (is_raw(format)) return key_dim() * (format == KVAULT_FORMAT_RAW_F32 ? 4 : 2);
+  return key_padded() * code_bits(format) / 8;
+}
+
+// The products of all columns with a token's key, whatever it is stored as. One loop for all
+// formats: what drivers compile grows with the columns, not with columns times formats.
+void add_key(uvec2 block, uint format, uint token) {
+  const uvec2 row = address_add(block, token * key_row_bytes(format));
+  const bool wide = is_raw(format) || format == KVAULT_FORMAT_Q8;
+  const uint n_dim = is_raw(format) ? key_dim() : key_padded();
+  for (uint group = 0; group < key_padded() / 32; ++group) {
+    uvec4 nibbles = wide ? uvec4(0) : load_nibbles(row, format, group);
+    for (uint dim = 32 * group; dim < min(32 * group + 32, n_dim); dim += 8) {
+      vec4 low;
+      vec4 high;
+      if (wide) {
+        load_wide(row, format, dim, low, high);
+      } else {
+        low = nibble_levels(first_level(format), nibbles.x);
+        high = nibble_levels(first_level(format), nibbles.x >> 16);
+        nibbles = nibbles.yzwx;
       }
-    }
-  } else if (scheme == KVAULT_FORMAT_TQ3) {
-    for (uint i = 0; i < kKeyPadded / 32; ++i) {
-      const uint p0 = Words(row).at[3 * i];
-      const uint p1 = Words(row).at[3 * i + 1];
-      const uint p2 = Words(row).at[3 * i + 2];
-      add_nibbles(kLevels3, p0 & 0x77777777u, 32 * i);
-      add_nibbles(kLevels3, p1 & 0x77777777u, 32 * i + 8);
-      add_nibbles(kLevels3, p2 & 0x77777777u, 32 * i + 16);
-      add_nibbles(kLevels3, spread_word(p0, p1, p2), 32 * i + 24);
-    }
-  } else if (scheme == KVAULT_FORMAT_TQ2) {
-    for (uint i = 0; i < kKeyPadded / 16; ++i) {
-      const uint word = Words(row).at[i];
-      add_nibbles(kLevels2, word & 0x33333333u, 16 * i);
-      add_nibbles(kLevels2, (word >> 2) & 0x33333333u, 16 * i + 8);
-    }
-  } else {
-    for (uint i = 0; i < kKeyPadded / 16; ++i) {
-      const uvec4 words = WordQuads(row).at[i];
-      [[unroll]] for (uint j = 0; j < 16; ++j) {
-        add_product(byte_level(words[j / 4], j % 4), 16 * i + j);
-      }
+      add_eight(low, high, dim);
     }
   }
 }
@@ -139,9 +149,9 @@ void add_coded_key(uvec2 block, uint scheme, uint token) {
 // This thread's share of its column's dot product with the block's mean.
 float mean_product(uvec2 block, uint scheme) {
   const uint column = gl_LocalInvocationIndex / kColumnThreads;
-  Words mean = Words(address_add(block, mean_offset_bytes(scheme, kKeyDim)));
+  Words mean = Words(address_add(block, mean_offset_bytes(scheme, key_dim())));
   float product = 0;
-  for (uint i = gl_LocalInvocationIndex % kColumnThreads; i < kKeyDim; i += kColumnThreads) {
+  for (uint i = gl_LocalInvocationIndex % kColumnThreads; i < key_dim(); i += kColumnThreads) {
     product += load_half(mean, i) * q_tile[i * kColumns + column];
   }
   return product;
@@ -153,18 +163,18 @@ void compute_products(uint n_valid) {
   [[unroll]] for (uint c = 0; c < kColumns; ++c) products[c] = 0;
   float factor = 1;
   float mean = 0;
-  if (is_raw(page.key_format)) {
-    if (token < n_valid) add_raw_key(page.key, page.key_format, token);
-  } else {
-    const uint scheme = scheme_of(page.key_format, kKeyScheme);
-    add_coded_key(page.key, scheme, token);
-    Words scales = Words(address_add(page.key, scale_offset_bytes(scheme, kKeyDim)));
-    factor = load_half(scales, token) * level_step(scheme, kKeyDim);
-    if ((page.key_format & KVAULT_FORMAT_CENTRED) != 0) mean = mean_product(page.key, scheme);
+  const bool raw = is_raw(page.key_format);
+  const uint format = raw ? page.key_format : scheme_of(page.key_format, kKeyScheme);
+  // Rows past the valid length may be anything.
+  if (token < n_valid) add_key(page.key, format, token);
+  if (!raw) {
+    Words scales = Words(address_add(page.key, scale_offset_bytes(format, key_dim())));
+    factor = load_half(scales, token) * level_step(format, key_dim());
+    if ((page.key_format & KVAULT_FORMAT_CENTRED) != 0) mean = mean_product(page.key, format);
   }
   mean_part[gl_LocalInvocationIndex] = mean;
   [[unroll]] for (uint c = 0; c < kColumns; ++c) {
-    weights[c * kQuads + token / 4][token % 4] = products[c] * factor;
+    weights[c * kTokens + token] = products[c] * factor;
   }
 }
 
@@ -190,130 +200,141 @@ float sum_of_column(uint column) {
   return total;
 }
 
-// The logits of this thread's tokens; kNothing where invisible.
-void finish_logits(uint page_position) {
+// Turns the products of this thread's tokens into logits, kNothing where invisible. Returns the
+// greatest of them.
+float finish_logits(uint page_position) {
   const uint column = own_column();
   float mean = 0;
   for (uint i = 0; i < kColumnThreads; ++i) mean += mean_part[column * kColumnThreads + i];
   const uint query = (tile.first_row + column) / (push.n_head / push.n_kv_head);
-  [[unroll]] for (uint k = 0; k < kOwnTokens; ++k) {
+  float greatest = kNothing;
+  for (uint k = 0; k < kOwnTokens; ++k) {
     const uint token = own_token(k);
-    float logit = weights[column * kQuads + token / 4][token % 4] + mean;
+    float logit = weights[column * kTokens + token] + mean;
     if (sequence.softcap > 0) logit = sequence.softcap * tanh(logit / sequence.softcap);
-    const bool counts = column < tile.n_row && is_visible(query, page_position, token);
-    logits[k] = counts ? logit : kNothing;
+    if (column >= tile.n_row || !is_visible(query, page_position, token)) logit = kNothing;
+    weights[column * kTokens + token] = logit;
+    greatest = max(greatest, logit);
   }
+  return greatest;
 }
 
-// Takes the page's logits into the running softmax of `kind` and leaves p * token_factor in
-// `weights`, what earlier sums are multiplied by, and the page's mass.
-void take_page(uint kind) {
+// Takes the page into the running softmax and leaves p * token_factor in `weights`, what earlier
+// sums are multiplied by, and the page's mass.
+void take_page(uint page_position) {
   const uint column = own_column();
-  float greatest = kNothing;
-  [[unroll]] for (uint k = 0; k < kOwnTokens; ++k) greatest = max(greatest, logits[k]);
-  column_part[gl_LocalInvocationIndex] = greatest;
+  column_part[gl_LocalInvocationIndex] = finish_logits(page_position);
   barrier();
-  greatest = maximum[kind];
+  float greatest = maximum;
   for (uint i = 0; i < kColumnThreads; ++i) {
     greatest = max(greatest, column_part[column * kColumnThreads + i]);
   }
   barrier();
   const bool coded = !is_raw(page.value_format);
   const uint scheme = scheme_of(page.value_format, kValueScheme);
-  const float step = coded ? level_step(scheme, kValueDim) : 1.0;
-  Words scales = Words(address_add(page.value, coded ? scale_offset_bytes(scheme, kValueDim) : 0));
+  const float step = coded ? level_step(scheme, value_dim()) : 1.0;
+  Words scales = Words(address_add(page.value, coded ? scale_offset_bytes(scheme, value_dim()) : 0));
   float mass = 0;
-  [[unroll]] for (uint k = 0; k < kOwnTokens; ++k) {
+  for (uint k = 0; k < kOwnTokens; ++k) {
     const uint token = own_token(k);
-    const float p = logits[k] > kNothing ? exp(logits[k] - greatest) : 0.0;
+    const float logit = weights[column * kTokens + token];
+    const float p = logit > kNothing ? exp(logit - greatest) : 0.0;
     mass += p;
     // A scale past the valid length may be anything.
     float weight = p;
     if (coded && p > 0) weight = p * (load_half(scales, token) * step);
-    weights[column * kQuads + token / 4][token % 4] = weight;
+    weights[column * kTokens + token] = weight;
   }
   column_part[gl_LocalInvocationIndex] = mass;
   barrier();
   mass = sum_of_column(column);
-  const float rescale = maximum[kind] > kNothing ? exp(maximum[kind] - greatest) : 0.0;
-  maximum[kind] = greatest;
-  sum[kind] = sum[kind] * rescale + mass;
+  const float rescale = maximum > kNothing ? exp(maximum - greatest) : 0.0;
+  maximum = greatest;
+  sum = sum * rescale + mass;
   column_rescale[column] = rescale;
   column_mass[column] = mass;
 }
 
 // Whether a row of this thread's column needs the page's values; the page's mass is known, what it
 // is a part of is at least this run's sum and at least the floor.
-bool needs_values(uint tile_index, uint kind) {
+bool needs_values(uint tile_index) {
   if (sequence.is_sparse == 0) return true;
   const uint column = own_column();
   const float mass = column_mass[column];
-  if (mass <= sequence.sparse_share * sum[kind]) return false;
+  if (mass <= sequence.sparse_share * sum) return false;
   const uint at = (tile_index * kColumns + column) * 2;
   const float floor_maximum = Floats(push.floors).at[at];
   const float floor_sum = Floats(push.floors).at[at + 1];
   // The same mass relative to the floor's maximum; what overflows is kept.
-  const float relative = min(maximum[kind] - floor_maximum, 80.0);
+  const float relative = min(maximum - floor_maximum, 80.0);
   return !(mass * exp(relative) <= sequence.sparse_share * floor_sum);
 }
 
 // --- values --------------------------------------------------------------------------------------
 
 uint own_pair(uint k) {
-  return gl_LocalInvocationIndex % min(kPairs, KVAULT_THREADS) + k * KVAULT_THREADS;
+  return gl_LocalInvocationIndex % min(n_pair(), KVAULT_THREADS) + k * KVAULT_THREADS;
 }
-uint own_group() { return gl_LocalInvocationIndex / min(kPairs, KVAULT_THREADS); }
+uint own_group() { return gl_LocalInvocationIndex / min(n_pair(), KVAULT_THREADS); }
 
-void add_quad(uint k, uint quad, vec4 first, vec4 second) {
-  [[unroll]] for (uint c = 0; c < kColumns; ++c) {
-    const vec4 p = weights[c * kQuads + quad];
-    gathered[k][0][c] += dot(p, first);
-    gathered[k][1][c] += dot(p, second);
+// Two dims of four tokens, as coded.
+void load_quad(Words words, uint scheme, uint quad, uint pair, out vec4 low, out vec4 high) {
+  const uint row = quad * (value_padded() * code_bits(scheme) / 8);
+  if (scheme == KVAULT_FORMAT_Q8) {
+    low = byte_levels(words.at[row + 2 * pair]);
+    high = byte_levels(words.at[row + 2 * pair + 1]);
+  } else {
+    const uint nibbles = nibble_word(scheme, words, row, pair);
+    low = nibble_levels(first_level(scheme), nibbles);
+    high = nibble_levels(first_level(scheme), nibbles >> 16);
   }
 }
 
-void add_coded_values(uvec2 block, uint scheme, uint k) {
+// Likewise of raw rows. What is past the valid length may be anything: the last row stands for it,
+// which counts nothing.
+void load_raw_quad(Words words, uint format, uint quad, uint pair, uint n_valid, out vec4 low,
+                   out vec4 high) {
+  const bool wide = format == KVAULT_FORMAT_RAW_F32;
+  const uint row_words = wide ? value_dim() : value_dim() / 2;
+  [[unroll]] for (uint i = 0; i < 4; ++i) {
+    const uint row = min(4 * quad + i, n_valid - 1) * row_words;
+    vec2 dims;
+    if (wide) {
+      dims = uintBitsToFloat(uvec2(words.at[row + 2 * pair], words.at[row + 2 * pair + 1]));
+    } else {
+      dims = element_pair(words.at[row + pair], format);
+    }
+    low[i] = dims.x;
+    high[i] = dims.y;
+  }
+}
+
+// Adds this thread's part of the page's values to the pair's sums, in all columns.
+void add_pair(uvec2 block, uint format, uint n_valid, uint k) {
   Words words = Words(block);
   const uint pair = own_pair(k);
-  const uint first = first_level(scheme);
-  const uint row_words = kValuePadded * code_bits(scheme) / 8;
-  for (uint quad = own_group(); quad < kQuads; quad += kPairGroups) {
+  const uint n_quad = (n_valid + 3) / 4;
+  for (uint quad = own_group(); quad < n_quad; quad += n_pair_group()) {
     vec4 low;
     vec4 high;
-    if (scheme == KVAULT_FORMAT_Q8) {
-      const uint a = words.at[quad * row_words + 2 * pair];
-      const uint b = words.at[quad * row_words + 2 * pair + 1];
-      low = vec4(byte_level(a, 0), byte_level(a, 1), byte_level(a, 2), byte_level(a, 3));
-      high = vec4(byte_level(b, 0), byte_level(b, 1), byte_level(b, 2), byte_level(b, 3));
+    if (is_raw(format)) {
+      load_raw_quad(words, format, quad, pair, n_valid, low, high);
     } else {
-      const uint n = nibble_word(scheme, words, quad * row_words, pair);
-      low = vec4(level(first, n, 0), level(first, n, 1), level(first, n, 2), level(first, n, 3));
-      high = vec4(level(first, n, 4), level(first, n, 5), level(first, n, 6), level(first, n, 7));
+      load_quad(words, format, quad, pair, low, high);
     }
-    add_quad(k, quad, low, high);
-  }
-}
-
-void add_raw_values(uvec2 block, uint format, uint n_valid, uint k) {
-  const uint pair = own_pair(k);
-  if (2 * pair >= kValueDim) return;
-  Words words = Words(block);
-  for (uint token = own_group(); token < n_valid; token += kPairGroups) {
-    const uint at = token * kValueDim + 2 * pair;
-    const float low = load_raw(words, format, at);
-    const float high = load_raw(words, format, at + 1);
     [[unroll]] for (uint c = 0; c < kColumns; ++c) {
-      const float p = weights[c * kQuads + token / 4][token % 4];
-      gathered[k][0][c] += p * low;
-      gathered[k][1][c] += p * high;
+      const uint at = c * kTokens + 4 * quad;
+      const vec4 p = vec4(weights[at], weights[at + 1], weights[at + 2], weights[at + 3]);
+      gathered[k][0][c] += dot(p, low);
+      gathered[k][1][c] += dot(p, high);
     }
   }
 }
 
 void add_mean(uvec2 block, uint scheme, uint k) {
   const uint pair = own_pair(k);
-  Words mean = Words(address_add(block, mean_offset_bytes(scheme, kValueDim)));
-  const vec2 entry = unpackHalf2x16(mean.at[pair]);
+  Words mean = Words(address_add(block, mean_offset_bytes(scheme, value_dim())));
+  const vec2 entry = vec2(load_half(mean, 2 * pair), load_half(mean, 2 * pair + 1));
   [[unroll]] for (uint c = 0; c < kColumns; ++c) {
     gathered[k][0][c] += column_mass[c] * entry.x;
     gathered[k][1][c] += column_mass[c] * entry.y;
@@ -326,15 +347,13 @@ void add_values(uint n_valid, bool keeps) {
       gathered[k][0][c] *= column_rescale[c];
       gathered[k][1][c] *= column_rescale[c];
     }
-    if (!keeps || own_group() >= kPairGroups || own_pair(k) >= kPairs) continue;
-    if (is_raw(page.value_format)) {
-      add_raw_values(page.value, page.value_format, n_valid, k);
-      continue;
-    }
-    const uint scheme = scheme_of(page.value_format, kValueScheme);
-    add_coded_values(page.value, scheme, k);
+    const bool raw = is_raw(page.value_format);
+    const uint n_pair = raw ? value_dim() / 2 : n_pair();
+    if (!keeps || own_group() >= n_pair_group() || own_pair(k) >= n_pair) continue;
+    const uint format = raw ? page.value_format : scheme_of(page.value_format, kValueScheme);
+    add_pair(page.value, format, n_valid, k);
     const bool centred = (page.value_format & KVAULT_FORMAT_CENTRED) != 0;
-    if (centred && own_group() == 0) add_mean(page.value, scheme, k);
+    if (!raw && centred && own_group() == 0) add_mean(page.value, format, k);
   }
 }
 
@@ -348,74 +367,56 @@ void clear_values() {
 
 // Where the sums of a kind of this slot stand.
 uint partial_of(uint slot, uint kind) {
-  return (slot * 2 + kind) * slot_floats(kColumns, kValuePadded);
+  return (slot * 2 + kind) * slot_floats(kColumns, value_padded());
 }
 
-// The groups of threads add up their dims in order; the first writes them.
+// The first column's sums of a pair, of all groups of threads, in order; the first group has them.
+vec2 sum_of_groups(uint k) {
+  vec2 total = vec2(gathered[k][0][0], gathered[k][1][0]);
+  if (n_pair_group() == 1) return total;
+  column_part[gl_LocalInvocationIndex] = total.x;
+  mean_part[gl_LocalInvocationIndex] = total.y;
+  barrier();
+  for (uint i = gl_LocalInvocationIndex + n_pair(); i < n_pair_group() * n_pair(); i += n_pair()) {
+    total += vec2(column_part[i], mean_part[i]);
+  }
+  barrier();
+  return total;
+}
+
+// One column after the other, always in the first place: no column is chosen at run time, and the
+// code for a column stands there once.
 void store_values(uint slot, uint kind) {
   Floats target = Floats(push.partials);
   const uint first = partial_of(slot, kind) + 2 * kColumns;
-  if (kPairGroups > 1) {
-    for (uint g = 1; g < kPairGroups; ++g) {
-      barrier();
-      if (own_group() == g) {
-        [[unroll]] for (uint c = 0; c < kColumns; ++c) {
-          const uint at = c * kPairs + own_pair(0);
-          weights[at / 2][2 * (at % 2)] = gathered[0][0][c];
-          weights[at / 2][2 * (at % 2) + 1] = gathered[0][1][c];
-        }
-      }
-      barrier();
-      if (own_group() == 0) {
-        [[unroll]] for (uint c = 0; c < kColumns; ++c) {
-          const uint at = c * kPairs + own_pair(0);
-          gathered[0][0][c] += weights[at / 2][2 * (at % 2)];
-          gathered[0][1][c] += weights[at / 2][2 * (at % 2) + 1];
-        }
-      }
-    }
-    barrier();
-  }
-  if (own_group() != 0) return;
   [[unroll]] for (uint k = 0; k < kOwnPairs; ++k) {
-    if (own_pair(k) >= kPairs) continue;
-    [[unroll]] for (uint c = 0; c < kColumns; ++c) {
-      target.at[first + c * kValuePadded + 2 * own_pair(k)] = gathered[k][0][c];
-      target.at[first + c * kValuePadded + 2 * own_pair(k) + 1] = gathered[k][1][c];
+    [[dont_unroll]] for (uint column = 0; column < kColumns; ++column) {
+      const vec2 total = sum_of_groups(k);
+      if (own_group() == 0 && own_pair(k) < n_pair()) {
+        target.at[first + column * value_padded() + 2 * own_pair(k)] = total.x;
+        target.at[first + column * value_padded() + 2 * own_pair(k) + 1] = total.y;
+      }
+      [[unroll]] for (uint c = 0; c + 1 < kColumns; ++c) {
+        gathered[k][0][c] = gathered[k][0][c + 1];
+        gathered[k][1][c] = gathered[k][1][c + 1];
+      }
     }
   }
 }
 
-// What store_values wrote, by the threads that wrote it.
-void load_values(uint slot, uint kind) {
-  clear_values();
-  if (own_group() != 0) return;
-  Floats source = Floats(push.partials);
-  const uint first = partial_of(slot, kind) + 2 * kColumns;
-  [[unroll]] for (uint k = 0; k < kOwnPairs; ++k) {
-    if (own_pair(k) >= kPairs) continue;
-    [[unroll]] for (uint c = 0; c < kColumns; ++c) {
-      gathered[k][0][c] = source.at[first + c * kValuePadded + 2 * own_pair(k)];
-      gathered[k][1][c] = source.at[first + c * kValuePadded + 2 * own_pair(k) + 1];
-    }
-  }
-}
-
-void store_states(uint slot) {
+void store_state(uint slot, uint kind) {
   if (gl_LocalInvocationIndex % kColumnThreads != 0) return;
-  [[unroll]] for (uint kind = 0; kind < 2; ++kind) {
-    const uint at = partial_of(slot, kind) + 2 * own_column();
-    Floats(push.partials).at[at] = maximum[kind];
-    Floats(push.partials).at[at + 1] = sum[kind];
-  }
+  const uint at = partial_of(slot, kind) + 2 * own_column();
+  Floats(push.partials).at[at] = maximum;
+  Floats(push.partials).at[at + 1] = sum;
 }
 
-// The floor of a tile: the softmax of its first page and the newest two, of both kinds together.
+// The floor of a tile: the softmax of its first page and the newest two.
 void store_floor(uint tile_index) {
   if (gl_LocalInvocationIndex % kColumnThreads != 0) return;
   const uint at = (tile_index * kColumns + own_column()) * 2;
-  Floats(push.floors).at[at] = maximum[kRaw];
-  Floats(push.floors).at[at + 1] = sum[kRaw];
+  Floats(push.floors).at[at] = maximum;
+  Floats(push.floors).at[at + 1] = sum;
 }
 
 bool sees_page(uint page_position) {
@@ -428,62 +429,54 @@ bool sees_page(uint page_position) {
   return sequence.window == 0 || first - newest_key < int(sequence.window);
 }
 
+// Takes a page into the sums.
+void attend_page(uint tile_index, uint page_position, bool finds_floors) {
+  const uint n_valid = min(kTokens, sequence.n_token - page_position);
+  const uint page_q_kind = is_raw(page.key_format) ? kRaw : kCoded;
+  if (page_q_kind != q_kind) {
+    barrier();
+    load_queries(tile_index, page_q_kind == kRaw);
+    q_kind = page_q_kind;
+    barrier();
+  }
+  compute_products(n_valid);
+  if (gl_LocalInvocationIndex == 0) keeps_values = 0;
+  barrier();
+  take_page(page_position);
+  barrier();
+  if (!finds_floors) {
+    if (own_column() < tile.n_row && needs_values(tile_index)) keeps_values = 1;
+    barrier();
+    add_values(n_valid, keeps_values != 0);
+  }
+  barrier();
+}
+
 void main() {
   const Item item = Items(push.items).at[gl_WorkGroupID.x];
   tile = Tiles(push.tiles).at[item.tile];
   sequence = Sequences(push.sequences).at[tile.sequence];
   const bool finds_floors = item.finds_floors != 0;
   load_levels();
-  maximum[0] = maximum[1] = kNothing;
-  sum[0] = sum[1] = 0;
-  clear_values();
-  uint q_kind = 2;      // none
-  uint value_kind = 2;  // of what is in `gathered`
-  bool is_stored[2] = bool[2](false, false);
-  for (uint page_index = item.page_begin; page_index < item.page_end; ++page_index) {
-    if (finds_floors && page_index != 0 && page_index + 2 < item.page_end) continue;
-    const uint page_position = (sequence.first_page + page_index) * kTokens;
-    if (!sees_page(page_position)) continue;
-    page =
-        PageEntries(sequence.pages).at[page_index * push.n_kv_head + tile.kv_head];
-    const uint n_valid = min(kTokens, sequence.n_token - page_position);
-    const uint page_q_kind = is_raw(page.key_format) ? kRaw : kCoded;
-    if (page_q_kind != q_kind) {
-      barrier();
-      load_queries(item.tile, page_q_kind == kRaw);
-      q_kind = page_q_kind;
-      barrier();
+  q_kind = kNoKind;
+  // Raw values first, then coded ones: their sums are rotated back apart. Floors have one pass.
+  for (uint kind = 0; kind < (finds_floors ? 1 : 2); ++kind) {
+    maximum = kNothing;
+    sum = 0;
+    clear_values();
+    for (uint page_index = item.page_begin; page_index < item.page_end; ++page_index) {
+      if (finds_floors && page_index != 0 && page_index + 2 < item.page_end) continue;
+      const uint page_position = (sequence.first_page + page_index) * kTokens;
+      if (!sees_page(page_position)) continue;
+      page = PageEntries(sequence.pages).at[page_index * push.n_kv_head + tile.kv_head];
+      if (!finds_floors && kind != (is_raw(page.value_format) ? kRaw : kCoded)) continue;
+      attend_page(item.tile, page_position, finds_floors);
     }
-    const uint kind = is_raw(page.value_format) || finds_floors ? kRaw : kCoded;
-    if (kind != value_kind && !finds_floors) {
-      if (value_kind != 2) {
-        store_values(item.slot, value_kind);
-        is_stored[value_kind] = true;
-        if (is_stored[kind]) {
-          load_values(item.slot, kind);
-        } else {
-          clear_values();
-        }
-      }
-      value_kind = kind;
+    if (finds_floors) {
+      store_floor(item.tile);
+    } else {
+      store_values(item.slot, kind);
+      store_state(item.slot, kind);
     }
-    compute_products(n_valid);
-    if (gl_LocalInvocationIndex == 0) keeps_values = 0;
-    barrier();
-    finish_logits(page_position);
-    take_page(kind);
-    barrier();
-    if (!finds_floors) {
-      if (own_column() < tile.n_row && needs_values(item.tile, kind)) keeps_values = 1;
-      barrier();
-      add_values(n_valid, keeps_values != 0);
-    }
-    barrier();
   }
-  if (finds_floors) {
-    store_floor(item.tile);
-    return;
-  }
-  if (value_kind != 2) store_values(item.slot, value_kind);
-  store_states(item.slot);
 }

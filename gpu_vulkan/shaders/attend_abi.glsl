@@ -24,6 +24,8 @@ struct Sequence {
   uint is_sparse;
   float sparse_share;  // of the mass, which a page left out may hold at most
   float softcap;
+  uint key_dim;
+  uint value_dim;
   uint unused;
 };
 layout(buffer_reference, std430, buffer_reference_align = 8) buffer Sequences { Sequence at[]; };

@@ -43,6 +43,14 @@ float level(uint first, uint nibbles, uint j) {
 // The j-th of a word's four signed bytes.
 float byte_level(uint word, uint j) { return float(bitfieldExtract(int(word), int(8 * j), 8)); }
 
+vec4 nibble_levels(uint first, uint nibbles) {
+  return vec4(level(first, nibbles, 0), level(first, nibbles, 1), level(first, nibbles, 2),
+              level(first, nibbles, 3));
+}
+vec4 byte_levels(uint word) {
+  return vec4(byte_level(word, 0), byte_level(word, 1), byte_level(word, 2), byte_level(word, 3));
+}
+
 // The fourth nibble word of a group of three words of three-bit codes.
 uint spread_word(uint p0, uint p1, uint p2) {
   return ((p0 >> 3) & 0x11111111u) | ((p1 >> 2) & 0x22222222u) | ((p2 >> 1) & 0x44444444u);

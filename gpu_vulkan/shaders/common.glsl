@@ -16,19 +16,25 @@ uvec2 address_add(uvec2 address, uint bytes) {
   return uvec2(low, address.y + carry);
 }
 
-// Half `index` of an array of halves; `words` starts at half 0.
-float load_half(Words words, uint index) {
-  const vec2 pair = unpackHalf2x16(words.at[index / 2]);
-  return (index & 1) == 0 ? pair.x : pair.y;
+// The value of a finite half. Not unpackHalf2x16, with which drivers may take subnormals for zero.
+float half_value(uint bits) {
+  const uint magnitude = bits & 0x7FFFu;
+  const float value = magnitude < 0x0400u ? float(magnitude) * 5.9604644775390625e-8
+                                          : uintBitsToFloat((magnitude << 13) + (112u << 23));
+  return (bits & 0x8000u) != 0 ? -value : value;
 }
 
-// Element `index` of raw rows of a stored format (KVAULT_FORMAT_RAW_*).
-float load_raw(Words words, uint format, uint index) {
-  if (format == KVAULT_FORMAT_RAW_F32) return uintBitsToFloat(words.at[index]);
-  const uint word = words.at[index / 2];
-  const uint bits = (index & 1) == 0 ? word & 0xFFFFu : word >> 16;
-  if (format == KVAULT_FORMAT_RAW_BF16) return uintBitsToFloat(bits << 16);
-  return unpackHalf2x16(bits).x;
+// The two elements in a word of raw rows of 16 bits.
+vec2 element_pair(uint word, uint format) {
+  if (format == KVAULT_FORMAT_RAW_BF16) {
+    return vec2(uintBitsToFloat(word << 16), uintBitsToFloat(word & 0xFFFF0000u));
+  }
+  return vec2(half_value(word & 0xFFFFu), half_value(word >> 16));
+}
+
+// Half `index` of an array of finite halves; `words` starts at half 0.
+float load_half(Words words, uint index) {
+  return half_value((words.at[index / 2] >> (16 * (index & 1))) & 0xFFFFu);
 }
 
 uint padded_head_dim(uint head_dim) {
