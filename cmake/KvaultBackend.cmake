@@ -5,6 +5,7 @@
 # and defines, in namespace kvault::<name>,
 #
 #   Result<std::unique_ptr<Device>> open_device(const DeviceOptions& options);
+#   Result<std::vector<DeviceAdapter>> list_adapters();
 #
 # Adding or deleting the folder is the whole act: nothing else names it. A folder whose toolkit is
 # missing calls kvault_left_out(gpu_<name> "<why>") instead.
@@ -33,8 +34,10 @@ function(_kvault_generate_backend_table)
     string(APPEND KVAULT_BACKEND_DECLARATIONS
            "namespace ${name} {\n"
            "Result<std::unique_ptr<Device>> open_device(const DeviceOptions& options);\n"
+           "Result<std::vector<DeviceAdapter>> list_adapters();\n"
            "}\n")
-    string(APPEND KVAULT_BACKEND_ENTRIES "    {\"${name}\", &${name}::open_device},\n")
+    string(APPEND KVAULT_BACKEND_ENTRIES
+           "    {\"${name}\", &${name}::open_device, &${name}::list_adapters},\n")
     list(APPEND libraries kvault_gpu_${name})
   endforeach()
   set(directory "${PROJECT_BINARY_DIR}/generated")

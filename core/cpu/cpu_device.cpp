@@ -212,12 +212,25 @@ Result<std::unique_ptr<Device>> open_device(const DeviceOptions& options) try {
     return fail(Errc::limit_exceeded,
                 message("cpu: ", options.n_thread, " threads asked for, at most ", kThreadMax));
   }
+  if (!options.adapter.empty()) {
+    return fail(Errc::invalid_argument, message("cpu: there is only one, so that \"",
+                                                options.adapter, "\" chooses nothing"));
+  }
   KVAULT_TRY(const InstructionSet instructions, choose_instructions(options.instruction_set));
   return std::unique_ptr<Device>(std::make_unique<CpuDevice>(options.n_thread, instructions));
 } catch (const std::bad_alloc&) {
   return fail(Errc::out_of_memory, "cpu: no memory to open the device");
 } catch (const std::system_error& error) {
   return fail(Errc::out_of_memory, message("cpu: cannot start threads: ", error.what()));
+}
+
+Result<std::vector<DeviceAdapter>> list_adapters() {
+  KVAULT_TRY(const InstructionSet instructions, choose_instructions({}));
+  DeviceAdapter host;
+  host.name = "this machine's processor";
+  host.kind = AdapterKind::cpu;
+  host.driver = name_of(instructions);
+  return std::vector<DeviceAdapter>{host};
 }
 
 }  // namespace kvault::cpu

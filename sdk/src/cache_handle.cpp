@@ -1,8 +1,5 @@
 #include "sdk/src/cache_handle.hpp"
 
-#include <string>
-#include <string_view>
-
 #include "kvault_backends.hpp"
 
 namespace kvault::c {
@@ -61,18 +58,9 @@ std::vector<std::vector<Half>> to_equalisers(const kvault_cache_options& options
 }  // namespace
 
 Result<std::shared_ptr<Device>> open_device(const char* name, std::uint32_t n_thread) {
-  const std::string_view wanted = name == nullptr || *name == '\0' ? "cpu" : name;
-  std::string known;
-  for (const BackendEntry& entry : backends()) {
-    if (entry.name == wanted) {
-      KVAULT_TRY(std::unique_ptr<Device> device, entry.open({.n_thread = n_thread}));
-      return std::shared_ptr<Device>(std::move(device));
-    }
-    known += known.empty() ? "" : ", ";
-    known += entry.name;
-  }
-  return fail(Errc::not_found,
-              message("no device \"", wanted, "\" in this build; it has: ", known));
+  KVAULT_TRY(std::unique_ptr<Device> device,
+             kvault::open_device(name == nullptr ? "cpu" : name, {.n_thread = n_thread}));
+  return std::shared_ptr<Device>(std::move(device));
 }
 
 Result<CacheOptions> to_cache_options(const kvault_cache_options& options) {

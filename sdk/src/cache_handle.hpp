@@ -25,7 +25,7 @@ struct kvault_cache {
 
 namespace kvault::c {
 
-/// The device of this name; NULL and "" mean cpu. device_absent or not_found.
+/// The device of this name, as kvault_cache_options has it; NULL means cpu.
 Result<std::shared_ptr<Device>> open_device(const char* name, std::uint32_t n_thread);
 
 /// Checks and converts the C options.

@@ -146,9 +146,7 @@ void add_options(CLI::App& command, AttendFlags& flags) {
   add_path("--q", flags.q_path, "Queries")->required();
   command.add_option("--preset", flags.preset, "raw, k8v8, k8v4, k4v4, k4v3, k3v3, k3v2 or k2v2")
       ->capture_default_str();
-  command
-      .add_option("--device", flags.device, "One of `kvault devices`, or oracle: double precision")
-      ->capture_default_str();
+  add_device_option(command, flags.device, "; or oracle: double precision");
   command.add_flag("--causal", flags.causal, "A query sees no later key");
   command.add_option("--window", flags.window, "A query sees its newest N keys; 0: all")
       ->type_name("N")

@@ -18,4 +18,15 @@ inline CLI::Validator whole_number(unsigned least) {
   return CLI::Validator(check, "");
 }
 
+/// --device, of every command that opens one; `more` ends its sentence in the help.
+inline CLI::Option* add_device_option(CLI::App& command, std::string& device,
+                                      const std::string& more = "") {
+  return command
+      .add_option(
+          "--device", device,
+          "One of `kvault devices`; behind a colon its index, UUID or part of its name" + more)
+      ->type_name("NAME[:WHICH]")
+      ->capture_default_str();
+}
+
 }  // namespace kvault::tools

@@ -64,7 +64,7 @@ void add_roundtrip_command(CLI::App& app, int& exit_code) {
   CLI::Option* centre = command->add_flag("--centre", flags->centre, "Centre values (keys are)");
   command->add_flag("--no-centre", flags->no_centre, "Do not centre keys (values are not)")
       ->excludes(centre);
-  command->add_option("--device", flags->device, "One of `kvault devices`")->capture_default_str();
+  add_device_option(*command, flags->device);
   command->add_option("--threads", flags->n_thread, "Threads; 0: one per core")
       ->capture_default_str()
       ->check(whole_number(0));

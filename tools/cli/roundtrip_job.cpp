@@ -39,13 +39,6 @@ Result<Value> choose(std::string_view option, std::string_view given,
   return fail(Errc::invalid_argument, message(option, " '", given, "' is not one of ", names));
 }
 
-Result<std::unique_ptr<Device>> open_device(const RoundtripFlags& flags) {
-  for (const BackendEntry& backend : backends()) {
-    if (backend.name == flags.device) return backend.open({.n_thread = flags.n_thread});
-  }
-  return fail(Errc::not_found, message("this build has no device '", flags.device, "'"));
-}
-
 /// [n_kv_head, head_dim]; `learn` takes queries for even, as none are given.
 Result<std::vector<Half>> find_equaliser(const RoundtripFlags& flags, const NamedArray& input) {
   const Shape shape = shape_of(input);
@@ -159,7 +152,8 @@ Result<RoundtripAnswer> run_roundtrip(const RoundtripFlags& flags) {
   }
   KVAULT_CHECK(check_finite(answer.input, shape.n_token));
   KVAULT_TRY(CacheOptions options, make_options(flags, answer.input));
-  KVAULT_TRY(const std::unique_ptr<Device> device, open_device(flags));
+  KVAULT_TRY(const std::unique_ptr<Device> device,
+             open_device(flags.device, {.n_thread = flags.n_thread}));
   KVAULT_TRY(Cache cache, Cache::create(*device, std::move(options)));
   const Side side = flags.side == "key" ? Side::key : Side::value;
   KVAULT_CHECK(append_input(cache, answer.input, side == Side::key));

@@ -18,7 +18,7 @@ _kvault_bench() {
     --head-dim) _kvault_bench_list "32 48 64 80 96 112 128 160 192 256 512"; return ;;
     --device)
       COMPREPLY=($(compgen -W "$(kvault devices --json 2> /dev/null |
-        sed -n 's/^ *"name": "\(.*\)",*$/\1/p')" -- "$current"))
+        sed -n 's/^ *"backend": "\(.*\)",*$/\1/p')" -- "$current"))
       return
       ;;
     --peer)

@@ -8,7 +8,7 @@ _kvault_sessions() {
 
 _kvault() {
   local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
-  local commands="attend demo devices rm roundtrip sessions show stats verify"
+  local commands="attend demo devices rm roundtrip run sessions show stats verify"
   local daemon="--socket --data-dir --no-auto-start --json --help"
   local command=${COMP_WORDS[1]}
   COMPREPLY=()
@@ -21,7 +21,7 @@ _kvault() {
   case "$previous" in
     --preset) words="raw k8v8 k8v4 k4v4 k4v3 k3v3 k3v2 k2v2" ;;
     --device)
-      words=$(kvault devices --json 2> /dev/null | sed -n 's/^ *"name": "\(.*\)",*$/\1/p')
+      words=$(kvault devices --json 2> /dev/null | sed -n 's/^ *"device": "\(.*\)",*$/\1/p')
       [ "$command" != attend ] || words="$words oracle"
       ;;
     --raw-pages) words="sink,tail none" ;;

@@ -4,6 +4,7 @@
 #include <memory>
 #include <span>
 
+#include "tools/cli/option_checks.hpp"
 #include "tools/cli/report.hpp"
 #include "tools/demo/demo_app.hpp"
 #include "tools/demo/demo_compare.hpp"
@@ -62,9 +63,7 @@ void add_workload_options(CLI::App& command, WorkloadOptions& options) {
       .add_option("--model", options.model_directory,
                   "A real model: a directory with model.safetensors and tokens.bin")
       ->type_name("DIR");
-  command.add_option("--device", options.device, "Where pages live")
-      ->type_name("NAME")
-      ->capture_default_str();
+  add_device_option(command, options.device);
 }
 
 }  // namespace

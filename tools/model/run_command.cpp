@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "tools/cli/option_checks.hpp"
 #include "tools/cli/progress_bar.hpp"
 #include "tools/cli/report.hpp"
 #include "tools/model/fineweb.hpp"
@@ -211,7 +212,7 @@ void add_run_command(CLI::App& app, int& exit_code) {
   command->add_option("--chunk", options->chunk, "Tokens per forward")->capture_default_str();
   command->add_option("--row-type", options->row_type, "Type of the rows: f16 or f32")
       ->capture_default_str();
-  command->add_option("--device", options->device, "Where pages live")->capture_default_str();
+  add_device_option(*command, options->device);
   command->add_flag("--json", options->json, "Print JSON");
   command->footer("Examples:\n  kvault run --preset k3v3\n  kvault run --model DIR --json");
   command->callback([options, &exit_code] { exit_code = finish(run(*options)); });

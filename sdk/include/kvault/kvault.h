@@ -101,7 +101,10 @@ typedef struct kvault_layer {
 KVAULT_API kvault_status kvault_preset(const char* name, kvault_scheme* key_scheme,
                                        kvault_scheme* value_scheme, kvault_error* error);
 
-/* Names of the devices this build can try, in order of preference; NULL past the last. */
+/* Names of the devices this build can try, "cpu" first; NULL past the last. Behind a colon such a
+ * name may say which of the machine's devices is meant, by its index, UUID or part of its name as
+ * `kvault devices` lists them: "vulkan:0". No device ever takes another one's place: NOT_FOUND
+ * names what this build has, DEVICE_ABSENT what this machine has. */
 KVAULT_API const char* kvault_device_name(uint32_t index);
 
 /* ---- 3. Caches --------------------------------------------------------------------------- */
@@ -132,7 +135,7 @@ typedef struct kvault_cache_options {
   kvault_raw_pages raw_pages;
   const uint16_t* equaliser; /* f16 [full-attention layer][n_kv_head][key_head_dim], for GIVEN */
   uint64_t n_token_max;      /* limit; 0 = 2^24 */
-  const char* device;        /* "cpu", ...; NULL = cpu */
+  const char* device;        /* "cpu", "vulkan:0", ...: see kvault_device_name; NULL = cpu */
   uint32_t n_thread;         /* of the cpu device; 0 = one per core */
   uint32_t centre_values;    /* 1: values are centred per page as keys are */
 } kvault_cache_options;

@@ -98,7 +98,7 @@ inline Outcome<Preset> find_preset(const char* name) {
   return preset;
 }
 
-/// Names of the devices this build can try, the preferred first.
+/// Names of the devices this build can try, "cpu" first.
 inline std::vector<std::string> device_names() {
   std::vector<std::string> names;
   for (std::uint32_t i = 0; const char* name = kvault_device_name(i); ++i) names.emplace_back(name);
@@ -161,6 +161,7 @@ struct CacheOptions {
   /// f16 [full-attention layer][n_kv_head][key_head_dim], for KVAULT_EQUALISE_GIVEN
   std::span<const std::uint16_t> equaliser = {};
   std::uint64_t n_token_max = 0;  ///< 0 = 2^24
+  /// "cpu", "vulkan:0", ...: see kvault_device_name
   std::string device = "cpu";
   std::uint32_t n_thread = 0;  ///< of the cpu device; 0 = one per core
   bool centre_values = false;

@@ -24,7 +24,10 @@ TEST_CASE("short: cli refusal: options that make no sense") {
   write(small_arrays(), folder);
   REQUIRE(attend(folder, "").exit_code == 0);
   check_refused(attend(folder, "--preset k5v5"), {"k5v5"});
-  check_refused(attend(folder, "--device abacus"), {"abacus"});
+  check_refused(attend(folder, "--device abacus"), {"\"abacus\"", "cpu"});
+  check_refused(attend(folder, "--device ''"), {"empty", "cpu"});
+  check_refused(attend(folder, "--device cpu:"), {"\"cpu:\"", "there is: 0 "});
+  check_refused(attend(folder, "--device cpu:0"), {"only one", "\"0\""});
   check_refused(attend(folder, "--valid-length 131"), {"131", "130", "K.npy"});
   check_refused(attend(folder, "--valid-length -1"), {"-1"});
   check_refused(attend(folder, "--raw-pages some"), {"some", "sink,tail"});
@@ -123,7 +126,8 @@ TEST_CASE("short: cli: version, devices and help") {
   CHECK(devices.exit_code == 0);
   const auto list = nlohmann::json::parse(devices.out, nullptr, false);
   REQUIRE(list.is_array());
-  CHECK(list[0]["name"] == "cpu");
+  CHECK(list[0]["device"] == "cpu");
+  CHECK(list[0]["kind"] == "cpu");
   CHECK(list[0]["is_present"] == true);
   for (const char* command :
        {"attend", "roundtrip", "sessions", "show", "rm", "verify", "stats", "devices"}) {

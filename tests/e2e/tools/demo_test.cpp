@@ -47,7 +47,7 @@ Answer run_kvault(const std::string& arguments) {
   answer.status = ::pclose(stream);
   answer.json = Json::parse(text, nullptr, false);
   INFO(command << " said: " << text);
-  REQUIRE(answer.json.is_object());
+  REQUIRE(answer.json.is_structured());
   return answer;
 }
 
@@ -75,6 +75,18 @@ TEST_CASE("short: demo at 2048 tokens is identical") {
   CHECK(answer.json["recall_raw"] == 1.0);
   CHECK(answer.json["recall"] == 1.0);
   CHECK(answer.json["kl_mean"] < 0.1);
+}
+
+TEST_CASE("demo on every other device is identical") {
+  std::size_t n_device = 0;
+  for (const Json& device : run_kvault("devices --json").json) {
+    if (device["device"] == "cpu" || device["is_present"] == false) continue;
+    ++n_device;
+    const std::string name = device["device"];
+    CAPTURE(name);
+    check_demo(run_kvault("demo --n-token 1024 --json --device " + name), 1024);
+  }
+  if (n_device == 0) KVAULT_TEST_SKIP("no device but the cpu");
 }
 
 TEST_CASE("demo: every preset comes back identical") {
