@@ -3,12 +3,15 @@
 # Builds tests/<kind>/**/*.cpp into one doctest executable, kvault_<kind>_tests, and makes every
 # test case one ctest entry labelled <kind>; a case named "short: ..." is labelled <kind>_short too.
 # The cases are listed when ctest starts, so a new case needs no new configure.
-# Tests in tests/<kind>/<part>/ belong to the part and are left out with it.
+# Backends add variables to their environment: global property KVAULT_TEST_ENVIRONMENT.
+# Tests in tests/<kind>/<part>/ belong to the part and are left out with it; a backend is a part.
 
 function(kvault_add_tests kind)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT" "")
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/${kind}/*.cpp")
-  foreach(part IN ITEMS sdk daemon tools)
+  file(GLOB backends RELATIVE "${CMAKE_CURRENT_SOURCE_DIR}/${kind}"
+       CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/${kind}/gpu_*")
+  foreach(part IN ITEMS sdk daemon tools ${backends})
     set(tests_of_part ${sources})
     list(FILTER tests_of_part INCLUDE REGEX "/tests/${kind}/${part}/")
     if(tests_of_part AND NOT TARGET kvault_${part})
@@ -22,8 +25,9 @@ function(kvault_add_tests kind)
   set(target kvault_${kind}_tests)
   add_executable(${target} ${sources} "${PROJECT_SOURCE_DIR}/tests/support/doctest_main.cpp")
   target_link_libraries(${target} PRIVATE doctest::doctest "$<BUILD_INTERFACE:kvault_options>")
+  list(TRANSFORM backends PREPEND kvault_)
   foreach(library IN ITEMS kvault_bench_parts kvault_tools kvault_daemon kvault_sdk kvault_wire
-                           kvault_backends kvault_core)
+                           ${backends} kvault_backends kvault_core)
     if(TARGET ${library})
       target_link_libraries(${target} PRIVATE ${library})
     endif()
@@ -43,12 +47,14 @@ function(kvault_add_tests kind)
     endforeach()
   endif()
 
+  get_property(environment GLOBAL PROPERTY KVAULT_TEST_ENVIRONMENT)
   set(include_file "${CMAKE_CURRENT_BINARY_DIR}/${target}_cases.cmake")
   file(GENERATE OUTPUT "${include_file}" CONTENT
 "set(KVAULT_TEST_NAME [==[${target}]==])
 set(KVAULT_TEST_PROGRAM [==[$<TARGET_FILE:${target}>]==])
 set(KVAULT_TEST_KIND ${kind})
 set(KVAULT_TEST_TIMEOUT ${arg_TIMEOUT})
+set(KVAULT_TEST_ENVIRONMENT [==[${environment}]==])
 include([==[${PROJECT_SOURCE_DIR}/cmake/KvaultListTests.cmake]==])
 ")
   set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES "${include_file}")

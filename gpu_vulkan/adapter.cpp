@@ -12,6 +12,8 @@ namespace {
 constexpr std::uint32_t kSharedSizeBytes = 16384;
 constexpr std::uint32_t kThreads = 128;
 constexpr std::uint32_t kPushConstantBytes = 128;
+/// A number of up to so many digits is an index and never part of a name.
+constexpr std::size_t kIndexDigits = 3;
 
 std::string lower(std::string_view text) {
   std::string result(text);
@@ -30,14 +32,21 @@ std::string hex(const std::uint8_t* bytes, std::size_t n) {
   return text;
 }
 
-std::vector<std::string> extensions_of(const Api& api, VkPhysicalDevice device) {
+bool has_extension(const Api& api, VkPhysicalDevice device, std::string_view name) {
   std::uint32_t n = 0;
   api.vkEnumerateDeviceExtensionProperties(device, nullptr, &n, nullptr);
   std::vector<VkExtensionProperties> list(n);
   api.vkEnumerateDeviceExtensionProperties(device, nullptr, &n, list.data());
-  std::vector<std::string> names;
-  for (const VkExtensionProperties& extension : list) names.emplace_back(extension.extensionName);
-  return names;
+  return std::any_of(list.begin(), list.end(), [&](const VkExtensionProperties& known) {
+    return name == std::string_view(known.extensionName);
+  });
+}
+
+/// Whether it has the extension, which is then enabled.
+bool enable(const Api& api, Adapter& adapter, const char* name) {
+  const bool is_there = has_extension(api, adapter.handle, name);
+  if (is_there) adapter.extensions.push_back(name);
+  return is_there;
 }
 
 /// A queue family for compute; one without graphics if there is one, as drivers run it beside the
@@ -91,12 +100,46 @@ int rank(VkPhysicalDeviceType type) {
   }
 }
 
-bool is_named(const Adapter& adapter, std::size_t index, std::string_view wanted) {
-  if (wanted == std::to_string(index)) return true;
-  std::string text = lower(wanted);
-  if (lower(adapter.name).find(text) != std::string::npos) return true;
-  std::erase(text, '-');
-  return text == adapter.uuid;
+/// What it is and what it can hold.
+void read_properties(const VkPhysicalDeviceProperties& properties,
+                     const VkPhysicalDeviceVulkan11Properties& core11,
+                     const VkPhysicalDeviceVulkan12Properties& core12, Adapter& adapter) {
+  adapter.driver =
+      message(std::string_view(core12.driverName), " ", std::string_view(core12.driverInfo));
+  adapter.uuid = hex(core11.deviceUUID, VK_UUID_SIZE);
+  adapter.subgroup_size = core11.subgroupSize;
+  adapter.shared_size_bytes = properties.limits.maxComputeSharedMemorySize;
+  adapter.cache_uuid.assign(properties.pipelineCacheUUID,
+                            properties.pipelineCacheUUID + VK_UUID_SIZE);
+  const VkPhysicalDeviceLimits& limits = properties.limits;
+  add_reason(adapter, limits.maxComputeSharedMemorySize >= kSharedSizeBytes,
+             message(kSharedSizeBytes, " bytes of shared memory"));
+  add_reason(adapter,
+             limits.maxComputeWorkGroupInvocations >= kThreads &&
+                 limits.maxComputeWorkGroupSize[0] >= kThreads,
+             message("workgroups of ", kThreads));
+  add_reason(adapter, limits.maxPushConstantsSize >= kPushConstantBytes, "push constants");
+}
+
+bool is_number(std::string_view text) {
+  return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
+}
+
+/// The adapters that `wanted` names, by index, UUID or name: what fits first decides.
+std::vector<std::size_t> find_named(const std::vector<Adapter>& adapters, std::string_view wanted) {
+  std::string digits = lower(wanted);
+  std::erase(digits, '-');
+  std::vector<std::size_t> by_name;
+  for (std::size_t i = 0; i < adapters.size(); ++i) {
+    if (wanted == std::to_string(i)) return {i};
+  }
+  // An index that is none must not find the "256 bits" of a name; 4090 is a name's.
+  if (wanted.size() <= kIndexDigits && is_number(wanted)) return {};
+  for (std::size_t i = 0; i < adapters.size(); ++i) {
+    if (!digits.empty() && digits == adapters[i].uuid) return {i};
+    if (lower(adapters[i].name).find(lower(wanted)) != std::string::npos) by_name.push_back(i);
+  }
+  return by_name;
 }
 
 }  // namespace
@@ -104,14 +147,12 @@ bool is_named(const Adapter& adapter, std::size_t index, std::string_view wanted
 Adapter describe_adapter(const Api& api, VkPhysicalDevice device) {
   Adapter adapter;
   adapter.handle = device;
-  const std::vector<std::string> extensions = extensions_of(api, device);
-  const auto has = [&](std::string_view name) {
-    return std::find(extensions.begin(), extensions.end(), name) != extensions.end();
-  };
   VkPhysicalDeviceExternalMemoryHostPropertiesEXT import = {};
   import.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_EXTERNAL_MEMORY_HOST_PROPERTIES_EXT;
   VkPhysicalDeviceShaderIntegerDotProductProperties dot = {};
   dot.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_PROPERTIES;
+  VkPhysicalDeviceMaintenance4Properties sizes = {};
+  sizes.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_4_PROPERTIES;
   VkPhysicalDeviceVulkan11Properties core11 = {};
   core11.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_PROPERTIES;
   VkPhysicalDeviceVulkan12Properties core12 = {};
@@ -128,37 +169,28 @@ Adapter describe_adapter(const Api& api, VkPhysicalDevice device) {
                 ".", VK_API_VERSION_MINOR(properties.properties.apiVersion), ", not 1.2");
     return adapter;
   }
-  const bool has_import = has(VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME);
-  adapter.has_dot_product = has(VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME) ||
-                            properties.properties.apiVersion >= VK_API_VERSION_1_3;
-  void** tail = &core11.pNext;
-  if (has_import) {
-    *tail = &import;
-    tail = &import.pNext;
-  }
-  if (adapter.has_dot_product) *tail = &dot;
+  const bool has_import = enable(api, adapter, VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME);
+  adapter.has_dot_product = enable(api, adapter, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME);
   properties.pNext = &core12;
+  void** tail = &core11.pNext;
+  const auto ask = [&tail](auto& structure) {
+    *tail = &structure;
+    tail = &structure.pNext;
+  };
+  if (has_import) ask(import);
+  if (adapter.has_dot_product) ask(dot);
+  if (has_extension(api, device, VK_KHR_MAINTENANCE_4_EXTENSION_NAME)) ask(sizes);
   api.vkGetPhysicalDeviceProperties2(device, &properties);
-  adapter.driver =
-      message(std::string_view(core12.driverName), " ", std::string_view(core12.driverInfo));
-  adapter.uuid = hex(core11.deviceUUID, VK_UUID_SIZE);
-  adapter.subgroup_size = core11.subgroupSize;
-  adapter.shared_size_bytes = properties.properties.limits.maxComputeSharedMemorySize;
-  adapter.import_alignment_bytes = has_import ? import.minImportedHostPointerAlignment : 0;
+  if (sizes.maxBufferSize > 0) adapter.buffer_size_max_bytes = sizes.maxBufferSize;
+  adapter.import_alignment_bytes = import.minImportedHostPointerAlignment;
   adapter.is_dot_product_fast = dot.integerDotProduct4x8BitPackedSignedAccelerated != 0;
-  adapter.has_memory_budget = has(VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
-  adapter.has_cooperative_matrix = has("VK_KHR_cooperative_matrix");
-  adapter.has_statistics = has(VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME);
-  adapter.cache_uuid.assign(properties.properties.pipelineCacheUUID,
-                            properties.properties.pipelineCacheUUID + VK_UUID_SIZE);
-  const VkPhysicalDeviceLimits& limits = properties.properties.limits;
-  add_reason(adapter, limits.maxComputeSharedMemorySize >= kSharedSizeBytes,
-             message(kSharedSizeBytes, " bytes of shared memory"));
-  add_reason(adapter,
-             limits.maxComputeWorkGroupInvocations >= kThreads &&
-                 limits.maxComputeWorkGroupSize[0] >= kThreads,
-             message("workgroups of ", kThreads));
-  add_reason(adapter, limits.maxPushConstantsSize >= kPushConstantBytes, "push constants");
+  adapter.has_memory_budget = enable(api, adapter, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
+  adapter.has_cooperative_matrix = has_extension(api, device, "VK_KHR_cooperative_matrix");
+  adapter.has_statistics =
+      enable(api, adapter, VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME);
+  // Has to be enabled where it is there.
+  enable(api, adapter, "VK_KHR_portability_subset");
+  read_properties(properties.properties, core11, core12, adapter);
   probe_features(api, adapter);
   const std::optional<std::uint32_t> family = find_queue_family(api, device);
   add_reason(adapter, family.has_value(), "a compute queue");
@@ -168,10 +200,15 @@ Adapter describe_adapter(const Api& api, VkPhysicalDevice device) {
 
 Result<std::vector<Adapter>> list_adapters(const Api& api, VkInstance instance) {
   std::uint32_t n = 0;
-  KVAULT_CHECK(check(api.vkEnumeratePhysicalDevices(instance, &n, nullptr), "listing devices"));
+  const VkResult counted = api.vkEnumeratePhysicalDevices(instance, &n, nullptr);
+  // Drivers without a device of theirs, as the loader tells it.
+  if (counted == VK_ERROR_INITIALIZATION_FAILED) return std::vector<Adapter>();
+  KVAULT_CHECK(check(counted, "listing devices"));
   std::vector<VkPhysicalDevice> handles(n);
-  KVAULT_CHECK(
-      check(api.vkEnumeratePhysicalDevices(instance, &n, handles.data()), "listing devices"));
+  const VkResult listed = api.vkEnumeratePhysicalDevices(instance, &n, handles.data());
+  // One may have come since it was asked how many there are, or gone.
+  if (listed != VK_INCOMPLETE) KVAULT_CHECK(check(listed, "listing devices"));
+  handles.resize(n);
   std::vector<Adapter> adapters;
   for (VkPhysicalDevice handle : handles) adapters.push_back(describe_adapter(api, handle));
   std::stable_sort(adapters.begin(), adapters.end(),
@@ -180,18 +217,21 @@ Result<std::vector<Adapter>> list_adapters(const Api& api, VkInstance instance) 
 }
 
 Result<Adapter> choose_adapter(const std::vector<Adapter>& adapters, std::string_view wanted) {
+  const std::vector<std::size_t> named = find_named(adapters, wanted);
+  for (const std::size_t i : named) {
+    if (adapters[i].why_not.empty()) return adapters[i];
+  }
+  if (!wanted.empty() && !named.empty()) {
+    const Adapter& adapter = adapters[named.front()];
+    return fail(Errc::device_absent,
+                message("vulkan: \"", adapter.name, "\" cannot be used: ", adapter.why_not));
+  }
+  if (adapters.empty()) return fail(Errc::device_absent, "vulkan: no device has a driver");
   std::string known;
   for (std::size_t i = 0; i < adapters.size(); ++i) {
-    const Adapter& adapter = adapters[i];
-    if (wanted.empty() ? adapter.why_not.empty() : is_named(adapter, i, wanted)) {
-      if (adapter.why_not.empty()) return adapter;
-      return fail(Errc::device_absent,
-                  message("vulkan: \"", adapter.name, "\" cannot be used: ", adapter.why_not));
-    }
-    known += message(known.empty() ? "" : "; ", i, " ", adapter.name);
-    if (!adapter.why_not.empty()) known += message(" (", adapter.why_not, ")");
+    known += message(known.empty() ? "" : "; ", i, " ", adapters[i].name);
+    if (!adapters[i].why_not.empty()) known += message(" (", adapters[i].why_not, ")");
   }
-  if (known.empty()) return fail(Errc::device_absent, "vulkan: no device has a driver");
   const std::string what =
       wanted.empty() ? "no usable device" : message("no device \"", wanted, "\"");
   return fail(Errc::device_absent, message("vulkan: ", what, "; there is: ", known));

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -10,15 +11,16 @@ namespace kvault::vulkan {
 
 /// A physical device, what it can do, and why it is of no use if it lacks something.
 struct Adapter {
-  VkPhysicalDevice handle = VK_NULL_HANDLE;
-  std::string name;     ///< as the driver calls it
-  std::string driver;   ///< name and version
-  std::string uuid;     ///< 32 hexadecimal digits
-  std::string why_not;  ///< empty: usable
+  VkPhysicalDevice handle = VK_NULL_HANDLE;  ///< as long as its instance lives
+  std::string name;                          ///< as the driver calls it
+  std::string driver;                        ///< name and version
+  std::string uuid;                          ///< 32 hexadecimal digits
+  std::string why_not;                       ///< empty: usable
   VkPhysicalDeviceType type = VK_PHYSICAL_DEVICE_TYPE_OTHER;
   std::uint32_t queue_family = 0;
   std::uint32_t shared_size_bytes = 0;  ///< shared memory of a workgroup
   std::uint32_t subgroup_size = 0;
+  std::uint64_t buffer_size_max_bytes = std::numeric_limits<std::uint64_t>::max();
   std::uint64_t import_alignment_bytes = 0;  ///< 0: host memory cannot be imported
   bool has_memory_budget = false;
   bool has_dot_product = false;      ///< of four bytes, in the shader
@@ -26,6 +28,7 @@ struct Adapter {
   bool has_cooperative_matrix = false;
   bool has_statistics = false;  ///< of compiled shaders
   std::vector<std::uint8_t> cache_uuid;
+  std::vector<const char*> extensions;  ///< of those it has, what to enable
 
   bool is_integrated() const {
     return type == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU || type == VK_PHYSICAL_DEVICE_TYPE_CPU;
@@ -39,9 +42,9 @@ Result<std::vector<Adapter>> list_adapters(const Api& api, VkInstance instance);
 /// What is known about one, for engines that choose themselves.
 Adapter describe_adapter(const Api& api, VkPhysicalDevice device);
 
-/// The adapter that `wanted` names: an index into the list, a UUID (with or without dashes) or part
-/// of a name, in any case; empty: the first usable one. Errc::device_absent says what there is and
-/// why it is not used.
+/// The adapter that `wanted` names: an index into the list, else a UUID (with or without dashes),
+/// else part of a name, in any case: the first usable one of that name. Empty: the first usable
+/// one. Errc::device_absent says what there is and why it is not used.
 Result<Adapter> choose_adapter(const std::vector<Adapter>& adapters, std::string_view wanted);
 
 }  // namespace kvault::vulkan

@@ -3,7 +3,8 @@
 namespace kvault::vulkan {
 namespace {
 
-constexpr const char* kLoaderNames[] = {"libvulkan.so.1", "libvulkan.so", "vulkan-1.dll"};
+constexpr const char* kLoaderNames[] = {"libvulkan.so.1", "libvulkan.so", "vulkan-1.dll",
+                                        "libvulkan.1.dylib"};
 
 tl::unexpected<Error> lacks(std::string_view name) {
   return fail(Errc::device_absent, message("vulkan: the driver has no function ", name));
@@ -70,11 +71,16 @@ Result<> check(VkResult result, std::string_view what) {
       return {};
     case VK_ERROR_OUT_OF_HOST_MEMORY:
     case VK_ERROR_OUT_OF_DEVICE_MEMORY:
+    case VK_ERROR_MEMORY_MAP_FAILED:
     case VK_ERROR_TOO_MANY_OBJECTS:
       return fail(Errc::out_of_memory,
                   message("vulkan: out of memory: ", what, " (VkResult ", result, ")"));
     case VK_ERROR_DEVICE_LOST:
       return fail(Errc::device_lost, message("vulkan: the device was lost: ", what));
+    case VK_ERROR_INVALID_EXTERNAL_HANDLE:
+    case VK_ERROR_FEATURE_NOT_PRESENT:
+      return fail(Errc::unsupported,
+                  message("vulkan: the driver refuses: ", what, " (VkResult ", result, ")"));
     default:
       return fail(Errc::internal, message("vulkan: ", what, " failed: VkResult ", result));
   }

@@ -11,9 +11,10 @@
 // The functions of Vulkan this backend calls, found at run time: nothing is linked, so that a
 // program starts on a machine without a loader.
 
-#define KVAULT_VULKAN_GLOBAL_FUNCTIONS(X) \
-  X(vkCreateInstance)                     \
-  X(vkEnumerateInstanceLayerProperties)   \
+#define KVAULT_VULKAN_GLOBAL_FUNCTIONS(X)   \
+  X(vkCreateInstance)                       \
+  X(vkEnumerateInstanceExtensionProperties) \
+  X(vkEnumerateInstanceLayerProperties)     \
   X(vkEnumerateInstanceVersion)
 
 #define KVAULT_VULKAN_INSTANCE_FUNCTIONS(X) \
@@ -97,8 +98,8 @@ struct Api {
 #undef KVAULT_VULKAN_MEMBER
 };
 
-/// VK_SUCCESS, or an error that says what was being done: out_of_memory, device_lost, else
-/// internal.
+/// VK_SUCCESS, or an error that says what was being done: out_of_memory, device_lost, unsupported,
+/// else internal.
 Result<> check(VkResult result, std::string_view what);
 
 }  // namespace kvault::vulkan

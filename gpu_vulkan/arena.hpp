@@ -27,7 +27,8 @@ class Arena {
     std::uint64_t busy_until = 0;  ///< the last batch that uses it
   };
 
-  Result<MemoryRange> take_from_chunks(std::uint64_t size_bytes);
+  MemoryRange take_from_chunks(std::uint64_t size_bytes);
+  void give_back_large();
 
   MemoryPool& pool_;
   Stream& stream_;

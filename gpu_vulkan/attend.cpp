@@ -31,6 +31,9 @@ class AttendRecorder {
   Result<> find_floors(const AttendWave& wave, std::span<const std::uint32_t> constants);
   Result<> fetch_results();
   std::array<std::uint32_t, 7> constants_of(const AttendShape& shape) const;
+  Shader attend_shader() const {
+    return runtime_.attend_path().uses_dot_product ? Shader::attend_dot : Shader::attend;
+  }
   bool is_sparse(const AttendSequence& sequence) const {
     return args_.sparse_values.threshold > 0 &&
            sequence.n_token >= args_.sparse_values.n_token_min && sequence.n_token > 0;
@@ -67,8 +70,8 @@ Result<> AttendRecorder::record() {
   push_.out_rows = results_.out.address;
   push_.lse = results_.lse.address;
 
-  const std::vector<AttendWave> waves =
-      plan_attend(args_, runtime_.context().adapter().shared_size_bytes, runtime_.specialises());
+  const std::vector<AttendWave> waves = plan_attend(
+      args_, runtime_.context().adapter().shared_size_bytes, runtime_.attend_path().is_specialised);
   std::uint64_t scratch_bytes = 0;
   for (const AttendWave& wave : waves) {
     const AttendScratch scratch =
@@ -140,9 +143,9 @@ Result<> AttendRecorder::put_queries() {
   return {};
 }
 
-/// Those of attend.comp.
+/// Those of attend.glsl.
 std::array<std::uint32_t, 7> AttendRecorder::constants_of(const AttendShape& shape) const {
-  const bool specialises = runtime_.specialises();
+  const bool specialises = runtime_.attend_path().is_specialised;
   return {shape.key_room,
           shape.value_room,
           shape.n_column,
@@ -159,18 +162,21 @@ Result<> AttendRecorder::record_wave(const AttendWave& wave, const MemoryRange& 
   const auto n_tile = static_cast<std::uint32_t>(wave.tiles.size());
   push_.q_raw = scratch.address;
   push_.q_rotated = scratch.address + places.q_rotated_bytes;
+  push_.q_digits = scratch.address + places.q_digits_bytes;
   push_.floors = scratch.address + places.floors_bytes;
   push_.partials = scratch.address + places.partials_bytes;
   KVAULT_TRY(push_.tiles, runtime_.put(std::span<const TileEntry>(wave.tiles)));
   KVAULT_TRY(push_.items, runtime_.put(std::span<const ItemEntry>(wave.items)));
   KVAULT_CHECK(runtime_.stream().barrier());
   push_.rotation = key_rotation_;
-  KVAULT_CHECK(runtime_.dispatch(Shader::prepare, std::array{args_.key_head_dim, n_column}, push_,
+  const std::uint32_t makes_digits = runtime_.attend_path().uses_dot_product ? 1 : 0;
+  KVAULT_CHECK(runtime_.dispatch(Shader::prepare,
+                                 std::array{args_.key_head_dim, n_column, makes_digits}, push_,
                                  n_tile * n_column));
   KVAULT_CHECK(runtime_.stream().barrier());
   const std::array constants = constants_of(wave.shape);
   KVAULT_CHECK(find_floors(wave, constants));
-  KVAULT_CHECK(runtime_.dispatch(Shader::attend, constants, push_,
+  KVAULT_CHECK(runtime_.dispatch(attend_shader(), constants, push_,
                                  static_cast<std::uint32_t>(wave.items.size())));
   KVAULT_CHECK(runtime_.stream().barrier());
   push_.rotation = value_rotation_;
@@ -196,8 +202,8 @@ Result<> AttendRecorder::find_floors(const AttendWave& wave,
   AttendPush push = push_;
   KVAULT_TRY(push.items, runtime_.put(std::span<const ItemEntry>(items)));
   KVAULT_CHECK(runtime_.stream().barrier());
-  KVAULT_CHECK(
-      runtime_.dispatch(Shader::attend, constants, push, static_cast<std::uint32_t>(items.size())));
+  KVAULT_CHECK(runtime_.dispatch(attend_shader(), constants, push,
+                                 static_cast<std::uint32_t>(items.size())));
   return runtime_.stream().barrier();
 }
 

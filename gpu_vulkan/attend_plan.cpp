@@ -17,7 +17,7 @@ constexpr std::uint64_t kWaveBytes = std::uint64_t{32} << 20U;
 constexpr std::uint64_t kGroupsMax = 65535;
 /// Room for the head_dims of most models, in pipelines for any head_dim.
 constexpr std::uint32_t kCommonRoom = 256;
-/// Shared memory beside queries and weights; attend.comp.
+/// Shared memory beside queries and weights; attend.glsl.
 constexpr std::uint64_t kSharedRestBytes = 2048;
 
 std::uint64_t n_page_of(const AttendSequence& sequence, std::uint32_t n_kv_head) {
@@ -149,7 +149,10 @@ AttendScratch AttendScratch::of(const AttendArgs& args, const AttendShape& shape
       2 * n_column * (2 + padded_head_dim(args.value_head_dim)) * sizeof(float);
   AttendScratch scratch;
   scratch.q_rotated_bytes = q_bytes;
-  scratch.floors_bytes = 2 * q_bytes;
+  scratch.q_digits_bytes = 2 * q_bytes;
+  // Of every column its digits in two bytes a dim, then their step and sum; attend_dot.glsl.
+  scratch.floors_bytes =
+      scratch.q_digits_bytes + q_bytes / 2 + n_tile * n_column * 2 * sizeof(float);
   scratch.partials_bytes = scratch.floors_bytes + n_tile * n_column * 2 * sizeof(float);
   scratch.size_bytes = scratch.partials_bytes + n_slot * slot_bytes;
   return scratch;

@@ -18,6 +18,7 @@ struct AttendWave {
 /// Scratch of a wave, in bytes: where each array starts and how much all of them take.
 struct AttendScratch {
   std::uint64_t q_rotated_bytes = 0;  ///< offset; the raw queries stand at 0
+  std::uint64_t q_digits_bytes = 0;
   std::uint64_t floors_bytes = 0;
   std::uint64_t partials_bytes = 0;
   std::uint64_t size_bytes = 0;

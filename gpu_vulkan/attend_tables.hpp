@@ -65,6 +65,7 @@ struct AttendPush {
   VkDeviceAddress q;
   VkDeviceAddress q_raw;
   VkDeviceAddress q_rotated;
+  VkDeviceAddress q_digits;
   VkDeviceAddress floors;
   VkDeviceAddress partials;
   VkDeviceAddress out_rows;
@@ -75,7 +76,7 @@ struct AttendPush {
   float softmax_scale;
   std::uint32_t unused;
 };
-static_assert(sizeof(AttendPush) == 104);
+static_assert(sizeof(AttendPush) == 112);
 
 /// What a pipeline is specialised for; all its sequences are alike in it.
 struct AttendShape {

@@ -6,6 +6,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "gpu_vulkan/import_probe.hpp"
+
 namespace kvault::vulkan {
 namespace {
 
@@ -23,6 +25,16 @@ bool has_layer(const Api& api, std::string_view name) {
   api.vkEnumerateInstanceLayerProperties(&n, layers.data());
   return std::any_of(layers.begin(), layers.end(), [&](const VkLayerProperties& layer) {
     return name == std::string_view(layer.layerName);
+  });
+}
+
+bool has_extension(const Api& api, std::string_view name) {
+  std::uint32_t n = 0;
+  api.vkEnumerateInstanceExtensionProperties(nullptr, &n, nullptr);
+  std::vector<VkExtensionProperties> extensions(n);
+  api.vkEnumerateInstanceExtensionProperties(nullptr, &n, extensions.data());
+  return std::any_of(extensions.begin(), extensions.end(), [&](const VkExtensionProperties& known) {
+    return name == std::string_view(known.extensionName);
   });
 }
 
@@ -51,6 +63,10 @@ struct MemoryWish {
   VkMemoryPropertyFlags needed;
   VkMemoryPropertyFlags wanted;
 };
+/// Memory that needs a feature which is not enabled, or that cannot hold a buffer.
+constexpr VkMemoryPropertyFlags kNever =
+    VK_MEMORY_PROPERTY_LAZILY_ALLOCATED_BIT | VK_MEMORY_PROPERTY_PROTECTED_BIT |
+    VK_MEMORY_PROPERTY_DEVICE_COHERENT_BIT_AMD | VK_MEMORY_PROPERTY_DEVICE_UNCACHED_BIT_AMD;
 /// By MemoryKind.
 constexpr MemoryWish kWishes[kMemoryKinds] = {
     {0, VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT},
@@ -61,6 +77,16 @@ constexpr MemoryWish kWishes[kMemoryKinds] = {
 }  // namespace
 
 Result<std::shared_ptr<const Context>> Context::open(std::string_view wanted) {
+  KVAULT_TRY(std::shared_ptr<Context> context, open_once(wanted));
+  if (context->imports_host_memory_ && !can_read_mapped_file(*context)) {
+    // The driver may have lost the device over it.
+    KVAULT_TRY(context, open_once(wanted));
+    context->imports_host_memory_ = false;
+  }
+  return std::shared_ptr<const Context>(std::move(context));
+}
+
+Result<std::shared_ptr<Context>> Context::open_once(std::string_view wanted) {
   auto context = std::make_shared<Context>();
   KVAULT_TRY(context->api_, Api::load());
   KVAULT_CHECK(context->create_instance());
@@ -68,7 +94,7 @@ Result<std::shared_ptr<const Context>> Context::open(std::string_view wanted) {
   KVAULT_TRY(context->adapter_, choose_adapter(adapters, wanted));
   KVAULT_CHECK(context->create_device());
   context->read_memory_types();
-  return std::shared_ptr<const Context>(std::move(context));
+  return context;
 }
 
 Result<std::vector<Adapter>> Context::list() {
@@ -87,11 +113,14 @@ Result<std::shared_ptr<const Context>> Context::borrow(const BorrowedDevice& bor
 
 Context::~Context() {
   if (is_borrowed_) return;
-  if (device_ != VK_NULL_HANDLE) api_.vkDestroyDevice(device_, nullptr);
+  // A driver that lacks functions may lack these.
+  if (device_ != VK_NULL_HANDLE && api_.vkDestroyDevice != nullptr)
+    api_.vkDestroyDevice(device_, nullptr);
   if (messenger_ != VK_NULL_HANDLE) {
     api_.vkDestroyDebugUtilsMessengerEXT(instance_, messenger_, nullptr);
   }
-  if (instance_ != VK_NULL_HANDLE) api_.vkDestroyInstance(instance_, nullptr);
+  if (instance_ != VK_NULL_HANDLE && api_.vkDestroyInstance != nullptr)
+    api_.vkDestroyInstance(instance_, nullptr);
 }
 
 Result<> Context::create_instance() {
@@ -102,7 +131,7 @@ Result<> Context::create_instance() {
   application.pApplicationName = "kvault";
   application.apiVersion = std::clamp(version, VK_API_VERSION_1_2, VK_API_VERSION_1_3);
   const VkDebugUtilsMessengerCreateInfoEXT messenger = messenger_info();
-  const char* const extension = VK_EXT_DEBUG_UTILS_EXTENSION_NAME;
+  std::vector<const char*> extensions;
   VkInstanceCreateInfo info = {};
   info.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO;
   info.pApplicationInfo = &application;
@@ -116,9 +145,15 @@ Result<> Context::create_instance() {
     info.pNext = &messenger;
     info.enabledLayerCount = 1;
     info.ppEnabledLayerNames = &kValidationLayer;
-    info.enabledExtensionCount = 1;
-    info.ppEnabledExtensionNames = &extension;
+    extensions.push_back(VK_EXT_DEBUG_UTILS_EXTENSION_NAME);
   }
+  // Drivers on top of another interface, such as Metal, are hidden from who does not ask.
+  if (has_extension(api_, VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME)) {
+    info.flags = VK_INSTANCE_CREATE_ENUMERATE_PORTABILITY_BIT_KHR;
+    extensions.push_back(VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME);
+  }
+  info.enabledExtensionCount = static_cast<std::uint32_t>(extensions.size());
+  info.ppEnabledExtensionNames = extensions.data();
   const VkResult created = api_.vkCreateInstance(&info, nullptr, &instance_);
   if (created == VK_ERROR_INCOMPATIBLE_DRIVER) {
     return fail(Errc::device_absent, "vulkan: no driver is installed");
@@ -147,28 +182,19 @@ Result<> Context::create_device() {
   features.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES;
   features.bufferDeviceAddress = VK_TRUE;
   features.timelineSemaphore = VK_TRUE;
-  std::vector<const char*> extensions;
   void** tail = &features.pNext;
   if (adapter_.has_dot_product) {
     *tail = &dot;
     tail = &dot.pNext;
-    extensions.push_back(VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME);
   }
-  if (adapter_.has_statistics) {
-    *tail = &statistics;
-    extensions.push_back(VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME);
-  }
-  if (adapter_.import_alignment_bytes > 0) {
-    extensions.push_back(VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME);
-  }
-  if (adapter_.has_memory_budget) extensions.push_back(VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
+  if (adapter_.has_statistics) *tail = &statistics;
   VkDeviceCreateInfo info = {};
   info.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO;
   info.pNext = &features;
   info.queueCreateInfoCount = 1;
   info.pQueueCreateInfos = &queue;
-  info.enabledExtensionCount = static_cast<std::uint32_t>(extensions.size());
-  info.ppEnabledExtensionNames = extensions.data();
+  info.enabledExtensionCount = static_cast<std::uint32_t>(adapter_.extensions.size());
+  info.ppEnabledExtensionNames = adapter_.extensions.data();
   KVAULT_CHECK(check(api_.vkCreateDevice(adapter_.handle, &info, nullptr, &device_),
                      message("opening \"", adapter_.name, "\"")));
   KVAULT_CHECK(api_.load_device(device_));
@@ -210,15 +236,20 @@ void Context::read_memory_types() {
   memory_ = properties.memoryProperties;
 }
 
-Result<std::uint32_t> Context::memory_type(MemoryKind kind, std::uint32_t type_bits) const {
+std::vector<std::uint32_t> Context::memory_types(MemoryKind kind, std::uint32_t type_bits) const {
   const MemoryWish& wish = kWishes[static_cast<std::size_t>(kind)];
-  for (const VkMemoryPropertyFlags flags : {wish.needed | wish.wanted, wish.needed}) {
-    for (std::uint32_t i = 0; i < memory_.memoryTypeCount; ++i) {
-      const bool is_allowed = ((type_bits >> i) & 1U) != 0;
-      if (is_allowed && (memory_.memoryTypes[i].propertyFlags & flags) == flags) return i;
-    }
+  std::vector<std::uint32_t> best;
+  std::vector<std::uint32_t> rest;
+  for (std::uint32_t i = 0; i < memory_.memoryTypeCount; ++i) {
+    const VkMemoryPropertyFlags flags = memory_.memoryTypes[i].propertyFlags;
+    if (((type_bits >> i) & 1U) == 0 || (flags & kNever) != 0) continue;
+    if ((flags & wish.needed) != wish.needed) continue;
+    ((flags & wish.wanted) == wish.wanted ? best : rest).push_back(i);
   }
-  return fail(Errc::unsupported, "vulkan: the device has no memory of the kind that is needed");
+  // Pages in the host's memory would make a discrete device crawl: better that it says it is full.
+  const bool is_bound = kind == MemoryKind::device && !adapter_.is_integrated();
+  if (!is_bound || best.empty()) best.insert(best.end(), rest.begin(), rest.end());
+  return best;
 }
 
 std::uint64_t Context::memory_budget_bytes() const {
@@ -229,9 +260,13 @@ std::uint64_t Context::memory_budget_bytes() const {
   properties.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2;
   properties.pNext = &budget;
   api_.vkGetPhysicalDeviceMemoryProperties2(adapter_.handle, &properties);
+  std::array<bool, VK_MAX_MEMORY_HEAPS> is_used = {};
+  for (const std::uint32_t type : memory_types(MemoryKind::device, ~0U)) {
+    is_used[memory_.memoryTypes[type].heapIndex] = true;
+  }
   std::uint64_t left = 0;
   for (std::uint32_t i = 0; i < memory_.memoryHeapCount; ++i) {
-    if ((memory_.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) == 0) continue;
+    if (!is_used[i]) continue;
     if (budget.heapBudget[i] > budget.heapUsage[i]) {
       left += budget.heapBudget[i] - budget.heapUsage[i];
     }

@@ -10,8 +10,8 @@
 
 namespace kvault::vulkan {
 
-/// Handles of an engine that has a device already. It keeps owning them, and nothing else may
-/// submit to the queue while a verb runs.
+/// Handles of an engine that has a device already, of Vulkan 1.2 or later. It keeps owning them,
+/// and nothing else may submit to the queue while a verb runs.
 struct BorrowedDevice {
   PFN_vkGetInstanceProcAddr get_instance_proc = nullptr;  ///< null: the loader is found
   VkInstance instance = VK_NULL_HANDLE;
@@ -29,7 +29,8 @@ enum class MemoryKind : std::uint8_t {
 };
 inline constexpr std::size_t kMemoryKinds = 3;
 
-/// An instance, a device and its queue; owned, or borrowed from an engine. Closed last.
+/// An instance, a device and its queue; owned, or borrowed from an engine. Closed last. Its queue
+/// belongs to one thread at a time: a Device has a Context of its own.
 class Context {
  public:
   /// `wanted` as in choose_adapter. With KVAULT_VULKAN_VALIDATE=1 in the environment the validation
@@ -46,19 +47,25 @@ class Context {
 
   const Api& api() const { return api_; }
   const Adapter& adapter() const { return adapter_; }
+  VkInstance instance() const { return instance_; }
   VkDevice device() const { return device_; }
   VkQueue queue() const { return queue_; }
   std::uint32_t queue_family() const { return adapter_.queue_family; }
-  /// Whether host memory can be imported, and reading it is as good as reading the device's own.
+  /// Whether host memory can be imported, mapped files too, and reading it is as good as reading
+  /// the device's own.
   bool imports_host_memory() const { return imports_host_memory_; }
   bool has_dot_product() const { return has_dot_product_; }
   bool has_statistics() const { return has_statistics_; }
-  /// The type of memory for a kind among those of `type_bits`; Errc::unsupported if there is none.
-  Result<std::uint32_t> memory_type(MemoryKind kind, std::uint32_t type_bits) const;
+  /// The types of memory for a kind among those of `type_bits`, best first; none may be there.
+  std::vector<std::uint32_t> memory_types(MemoryKind kind, std::uint32_t type_bits) const;
+  std::uint64_t heap_size_bytes(std::uint32_t memory_type) const {
+    return memory_.memoryHeaps[memory_.memoryTypes[memory_type].heapIndex].size;
+  }
   /// Bytes of device memory that this process may still take; 0 where the driver does not say.
   std::uint64_t memory_budget_bytes() const;
 
  private:
+  static Result<std::shared_ptr<Context>> open_once(std::string_view wanted);
   Result<> create_instance();
   Result<> create_device();
   Result<> adopt_device(const BorrowedDevice& borrowed);

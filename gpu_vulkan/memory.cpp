@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <limits>
 
 #include "core/layout/block_layout.hpp"
 
@@ -16,6 +17,11 @@ constexpr VkBufferUsageFlags kUsage =
     VK_BUFFER_USAGE_TRANSFER_DST_BIT | VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT;
 
 Result<VkBuffer> create_buffer(const Context& context, std::uint64_t size_bytes, const void* next) {
+  const std::uint64_t most = context.adapter().buffer_size_max_bytes;
+  if (size_bytes > most) {
+    return fail(Errc::out_of_memory, message("vulkan: a buffer of ", size_bytes, " bytes, but \"",
+                                             context.adapter().name, "\" has at most ", most));
+  }
   VkBufferCreateInfo info = {};
   info.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO;
   info.pNext = next;
@@ -64,7 +70,8 @@ Result<std::unique_ptr<MemoryBlock>> MemoryBlock::import_host(const Context& con
   auto block = std::make_unique<MemoryBlock>(context);
   block->size_bytes_ = bytes.size();
   KVAULT_TRY(block->buffer_, create_buffer(context, bytes.size(), &external));
-  KVAULT_CHECK(block->bind(MemoryKind::device, &import, properties.memoryTypeBits));
+  // A kind that is coherent with what the host wrote.
+  KVAULT_CHECK(block->bind(MemoryKind::upload, &import, properties.memoryTypeBits));
   return block;
 }
 
@@ -80,15 +87,32 @@ Result<> MemoryBlock::bind(MemoryKind kind, const void* import_info, std::uint32
   info.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO;
   info.pNext = &flags;
   info.allocationSize = import_info == nullptr ? needs.size : size_bytes_;
-  KVAULT_TRY(info.memoryTypeIndex, context_.memory_type(kind, needs.memoryTypeBits & type_bits));
-  KVAULT_CHECK(check(api.vkAllocateMemory(context_.device(), &info, nullptr, &memory_),
-                     message("memory of ", info.allocationSize, " bytes")));
+  if (info.allocationSize < needs.size) {
+    return fail(Errc::unsupported, message("vulkan: ", size_bytes_, " bytes of host memory, but a ",
+                                           "buffer over them needs ", needs.size));
+  }
+  KVAULT_CHECK(allocate(context_.memory_types(kind, needs.memoryTypeBits & type_bits), info));
   KVAULT_CHECK(check(api.vkBindBufferMemory(context_.device(), buffer_, memory_, 0), "binding"));
   VkBufferDeviceAddressInfo address = {};
   address.sType = VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO;
   address.buffer = buffer_;
   address_ = api.vkGetBufferDeviceAddress(context_.device(), &address);
   return {};
+}
+
+/// Of the first type that has room.
+Result<> MemoryBlock::allocate(std::span<const std::uint32_t> types, VkMemoryAllocateInfo& info) {
+  if (types.empty()) {
+    return fail(Errc::unsupported, "vulkan: the device has no memory of the kind that is needed");
+  }
+  VkResult result = VK_ERROR_OUT_OF_DEVICE_MEMORY;
+  for (const std::uint32_t type : types) {
+    if (info.allocationSize > context_.heap_size_bytes(type)) continue;
+    info.memoryTypeIndex = type;
+    result = context_.api().vkAllocateMemory(context_.device(), &info, nullptr, &memory_);
+    if (result != VK_ERROR_OUT_OF_DEVICE_MEMORY) break;
+  }
+  return check(result, message("memory of ", info.allocationSize, " bytes"));
 }
 
 MemoryBlock::~MemoryBlock() {
@@ -131,6 +155,9 @@ void MemoryBlock::give_back(const MemoryRange& range) {
 }
 
 Result<MemoryRange> MemoryPool::take(std::uint64_t size_bytes) {
+  if (size_bytes > std::numeric_limits<std::uint64_t>::max() - kAlignmentBytes) {
+    return fail(Errc::out_of_memory, message("vulkan: ", size_bytes, " bytes of memory"));
+  }
   const std::uint64_t size = align_up(std::max<std::uint64_t>(size_bytes, 1), kAlignmentBytes);
   const std::lock_guard lock(mutex_);
   for (const auto& block : blocks_) {

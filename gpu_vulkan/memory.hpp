@@ -46,6 +46,7 @@ class MemoryBlock {
 
  private:
   Result<> bind(MemoryKind kind, const void* import_info, std::uint32_t type_bits);
+  Result<> allocate(std::span<const std::uint32_t> types, VkMemoryAllocateInfo& info);
 
   const Context& context_;
   VkBuffer buffer_ = VK_NULL_HANDLE;

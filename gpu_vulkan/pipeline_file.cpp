@@ -13,6 +13,8 @@ namespace kvault::vulkan {
 namespace {
 
 constexpr std::size_t kUuidBytes = 16;
+/// Far more than eight shaders ever compile to.
+constexpr std::uint64_t kFileSizeMaxBytes = std::uint64_t{256} << 20U;
 
 struct Head {
   std::uint64_t magic = 0x31454E4C50504B56;  // "VKPPLNE1"
@@ -33,6 +35,7 @@ Result<std::vector<std::byte>> read_data(const std::filesystem::path& path,
                                          std::span<const std::uint8_t> driver_uuid) {
   KVAULT_TRY(const File file, File::open_read_only(path));
   KVAULT_TRY(const std::uint64_t size_bytes, file.size_bytes());
+  if (size_bytes > kFileSizeMaxBytes) return fail(Errc::corrupt, path.native());
   std::vector<std::byte> bytes(size_bytes);
   KVAULT_CHECK(file.pread_all(0, bytes));
   if (bytes.size() < sizeof(Head)) return fail(Errc::truncated, path.native());

@@ -11,11 +11,6 @@
 namespace kvault::vulkan {
 namespace {
 
-/// Rows go in waves of about this size, so that the host copies one while the device makes another,
-/// and what is on its way stays small.
-constexpr std::uint64_t kWaveBytes = std::uint64_t{8} << 20U;
-constexpr std::uint64_t kWavesInFlight = 4;
-
 /// shaders/reconstruct.comp is the same in GLSL.
 struct ReconstructJob {
   VkDeviceAddress block;
@@ -47,7 +42,6 @@ class ReconstructRecorder {
   Result<> record_wave(std::size_t first, std::size_t n_block);
   Result<> record_format(BlockFormat format, std::uint32_t n_job);
   std::vector<ReconstructJob> make_jobs(std::size_t first, std::size_t n_block);
-  Result<> start_wave();
   BlockFormat format_of(const ReconstructJob& job) const { return args_.blocks[job.index].format; }
 
   Runtime& runtime_;
@@ -55,25 +49,17 @@ class ReconstructRecorder {
   ReconstructPush push_ = {};
 };
 
+/// In waves of a piece each.
 Result<> ReconstructRecorder::record() {
   const std::uint64_t block_bytes =
       std::uint64_t{kPageTokens} * args_.head_dim * size_bytes_of(args_.row_type);
-  const std::size_t n_wave_block = kWaveBytes / block_bytes;
+  const std::size_t n_wave_block = (kPieceSizeBytes + block_bytes - 1) / block_bytes;
   for (std::size_t first = 0; first < args_.blocks.size(); first += n_wave_block) {
-    if (first > 0) KVAULT_CHECK(start_wave());
     const std::size_t n_block = std::min(n_wave_block, args_.blocks.size() - first);
     KVAULT_CHECK(record_wave(first, n_block));
+    KVAULT_CHECK(runtime_.pace(n_block * block_bytes));
   }
   return {};
-}
-
-/// Hands in the waves before, once few enough of them are on their way.
-Result<> ReconstructRecorder::start_wave() {
-  Stream& stream = runtime_.stream();
-  KVAULT_CHECK(stream.submit());
-  const std::uint64_t last = stream.open_value() - 1;
-  if (last <= kWavesInFlight) return {};
-  return stream.wait(last - kWavesInFlight);
 }
 
 /// Blocks of a format behind one another.
@@ -137,10 +123,7 @@ Result<> ReconstructRecorder::record_format(BlockFormat format, std::uint32_t n_
 }  // namespace
 
 Result<> record_reconstruct(Runtime& runtime, const ReconstructArgs& args) {
-  Result<> result = ReconstructRecorder(runtime, args).record();
-  // Rows of waves before the one that failed must not arrive once the caller has given up.
-  if (!result) (void)runtime.stream().wait(runtime.stream().open_value());
-  return result;
+  return ReconstructRecorder(runtime, args).record();
 }
 
 }  // namespace kvault::vulkan

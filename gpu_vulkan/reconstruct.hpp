@@ -4,7 +4,8 @@
 
 namespace kvault::vulkan {
 
-/// Records Device::reconstruct into the open batch; the rows are written once it is done.
+/// Records Device::reconstruct, into several batches if there is much; the rows are written once
+/// they are done.
 Result<> record_reconstruct(Runtime& runtime, const ReconstructArgs& args);
 
 }  // namespace kvault::vulkan

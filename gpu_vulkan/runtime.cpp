@@ -6,6 +6,16 @@
 #include "core/codec/rotation.hpp"
 
 namespace kvault::vulkan {
+namespace {
+
+constexpr std::uint64_t kPiecesInFlight = 4;
+
+}  // namespace
+
+AttendPath AttendPath::of(const Context& context) {
+  return {.is_specialised = context.adapter().type != VK_PHYSICAL_DEVICE_TYPE_CPU,
+          .uses_dot_product = context.has_dot_product() && context.adapter().is_dot_product_fast};
+}
 
 Result<std::shared_ptr<Runtime>> Runtime::create(std::shared_ptr<const Context> context) {
   auto runtime = std::make_shared<Runtime>(std::move(context));
@@ -21,14 +31,14 @@ Result<std::shared_ptr<Runtime>> Runtime::create(std::shared_ptr<const Context> 
 
 Runtime::Runtime(std::shared_ptr<const Context> context)
     : context_(std::move(context)),
-      specialises_(context_->adapter().type != VK_PHYSICAL_DEVICE_TYPE_CPU),
+      attend_path_(AttendPath::of(*context_)),
       pools_{{*context_, MemoryKind::device},
              {*context_, MemoryKind::upload},
              {*context_, MemoryKind::download}} {}
 
 /// Nothing is freed while the device may still use it.
 Runtime::~Runtime() {
-  if (stream_ != nullptr) (void)stream_->wait(stream_->open_value() - 1);
+  if (stream_ != nullptr) stream_->drain();
 }
 
 Result<VkDeviceAddress> Runtime::rotation(std::uint32_t head_dim) {
@@ -49,6 +59,15 @@ Result<VkDeviceAddress> Runtime::rotation(std::uint32_t head_dim) {
 
 Result<MemoryRange> Runtime::stage(MemoryKind kind, std::uint64_t size_bytes) {
   return arenas_[static_cast<std::size_t>(kind)]->take(size_bytes);
+}
+
+Result<> Runtime::pace(std::uint64_t size_bytes) {
+  const std::uint64_t value = stream_->open_value();
+  paced_bytes_ = (paced_value_ == value ? paced_bytes_ : 0) + size_bytes;
+  paced_value_ = value;
+  if (paced_bytes_ < kPieceSizeBytes) return {};
+  KVAULT_CHECK(stream_->submit());
+  return value <= kPiecesInFlight ? Result<>() : stream_->wait(value - kPiecesInFlight);
 }
 
 Result<MemoryRange> Runtime::scratch(std::uint64_t size_bytes) {

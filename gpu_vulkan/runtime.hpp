@@ -11,6 +11,21 @@
 
 namespace kvault::vulkan {
 
+/// What goes between host and device goes in pieces of about this size, so that the host copies one
+/// while the device works on another.
+inline constexpr std::uint64_t kPieceSizeBytes = std::uint64_t{8} << 20U;
+
+/// Which of the pipelines that attend is taken; every device can run them all.
+struct AttendPath {
+  /// Made for one shape and format each, rather than for all of them. So on a GPU; drivers that run
+  /// on the CPU take seconds for each and gain nothing by it.
+  bool is_specialised = false;
+  /// Integer queries over coded keys, where the hardware has dot products of bytes.
+  bool uses_dot_product = false;
+
+  static AttendPath of(const Context& context);
+};
+
 /// What all verbs of a device work with. Shared with the buffers, which give their memory back to
 /// it.
 class Runtime {
@@ -25,14 +40,15 @@ class Runtime {
   Stream& stream() { return *stream_; }
   MemoryPool& pool(MemoryKind kind) { return pools_[static_cast<std::size_t>(kind)]; }
   Pipelines& pipelines() { return *pipelines_; }
-  /// Whether pipelines are made for one shape and format each, rather than for all of them. On a
-  /// GPU they are; drivers that run on the CPU take seconds for each and gain nothing by it.
-  bool specialises() const { return specialises_; }
-  void set_specialises(bool specialises) { specialises_ = specialises; }
+  const AttendPath& attend_path() const { return attend_path_; }
+  void set_attend_path(const AttendPath& path) { attend_path_ = path; }
 
   /// Host-visible memory for the open batch: `upload` to write into, `download` to read from once
   /// the batch is done.
   Result<MemoryRange> stage(MemoryKind kind, std::uint64_t size_bytes);
+  /// Called when bytes that were staged have been recorded: hands the batch in once it holds a
+  /// piece of them, and then waits until few pieces are under way. Bounds what is staged at once.
+  Result<> pace(std::uint64_t size_bytes);
   /// Memory of the device's own for the open batch; anything stands in it.
   Result<MemoryRange> scratch(std::uint64_t size_bytes);
   /// Copies an array of plain values to where shaders read it fast; its address, valid for the open
@@ -62,12 +78,14 @@ class Runtime {
                           std::span<const std::byte> push, std::uint32_t n_group);
 
   std::shared_ptr<const Context> context_;
-  bool specialises_ = true;
+  AttendPath attend_path_;
   MemoryPool pools_[kMemoryKinds];
   std::unique_ptr<Stream> stream_;
   std::unique_ptr<Arena> arenas_[kMemoryKinds];
   std::unique_ptr<Pipelines> pipelines_;
   std::map<std::uint32_t, MemoryRange> rotations_;  ///< by head_dim
+  std::uint64_t paced_value_ = 0;                   ///< the batch that paced_bytes_ are in
+  std::uint64_t paced_bytes_ = 0;
 };
 
 }  // namespace kvault::vulkan

@@ -1,6 +1,7 @@
 #include "gpu_vulkan/shaders.hpp"
 
 // Made by glslang at build time, one array each.
+#include "spirv/kvault_attend_dot_spv.h"
 #include "spirv/kvault_attend_spv.h"
 #include "spirv/kvault_combine_spv.h"
 #include "spirv/kvault_encode_centre_spv.h"
@@ -18,6 +19,8 @@ std::span<const std::uint32_t> code_of(Shader shader) {
       return kvault_prepare_spv;
     case Shader::attend:
       return kvault_attend_spv;
+    case Shader::attend_dot:
+      return kvault_attend_dot_spv;
     case Shader::combine:
       return kvault_combine_spv;
     case Shader::encode_rotate:
@@ -36,7 +39,7 @@ std::span<const std::uint32_t> code_of(Shader shader) {
 
 std::string_view name_of(Shader shader) {
   constexpr std::string_view kNames[kShaders] = {
-      "prepare",       "attend",          "combine",      "encode_rotate",
+      "prepare",       "attend",          "attend_dot",   "combine",    "encode_rotate",
       "encode_centre", "encode_quantise", "encode_store", "reconstruct"};
   return kNames[static_cast<std::size_t>(shader)];
 }

@@ -10,6 +10,7 @@ namespace kvault::vulkan {
 enum class Shader : std::uint8_t {
   prepare,
   attend,
+  attend_dot,
   combine,
   encode_rotate,
   encode_centre,
@@ -17,7 +18,7 @@ enum class Shader : std::uint8_t {
   encode_store,
   reconstruct,
 };
-inline constexpr std::size_t kShaders = 8;
+inline constexpr std::size_t kShaders = 9;
 
 /// SPIR-V, [n_word].
 std::span<const std::uint32_t> code_of(Shader shader);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <limits>
-#include <utility>
 
 namespace kvault::vulkan {
 
@@ -30,11 +29,16 @@ Result<std::unique_ptr<Stream>> Stream::create(const Context& context) {
 Stream::~Stream() {
   const Api& api = context_.api();
   if (timeline_ != VK_NULL_HANDLE) {
-    if (open_value_ > 1) (void)wait(open_value_ - 1);
+    drain();
     api.vkDestroySemaphore(context_.device(), timeline_, nullptr);
   }
   give_back_retired(std::numeric_limits<std::uint64_t>::max());
   if (pool_ != VK_NULL_HANDLE) api.vkDestroyCommandPool(context_.device(), pool_, nullptr);
+}
+
+Result<> Stream::check_alive() const {
+  if (loss_.has_value()) return tl::unexpected(*loss_);
+  return {};
 }
 
 Result<VkCommandBuffer> Stream::find_idle_commands() {
@@ -57,6 +61,8 @@ Result<VkCommandBuffer> Stream::find_idle_commands() {
 }
 
 Result<VkCommandBuffer> Stream::commands() {
+  KVAULT_CHECK(check_alive());
+  ++n_recorded_;
   needs_barrier_ = true;
   if (open_ != VK_NULL_HANDLE) return open_;
   KVAULT_TRY(VkCommandBuffer buffer, find_idle_commands());
@@ -76,6 +82,7 @@ Result<VkCommandBuffer> Stream::commands() {
 }
 
 Result<> Stream::barrier() {
+  KVAULT_CHECK(check_alive());
   if (!needs_barrier_ || open_ == VK_NULL_HANDLE) return {};
   VkMemoryBarrier memory = {};
   memory.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER;
@@ -100,12 +107,21 @@ void Stream::retire(MemoryPool& pool, const MemoryRange& range) {
 }
 
 Result<> Stream::submit() {
+  KVAULT_CHECK(check_alive());
   if (open_ == VK_NULL_HANDLE) return {};
   // The host reads what the batch wrote.
   needs_barrier_ = true;
   KVAULT_CHECK(barrier());
-  const VkCommandBuffer buffer = std::exchange(open_, VK_NULL_HANDLE);
-  KVAULT_CHECK(check(context_.api().vkEndCommandBuffer(buffer), "recording"));
+  Result<> sent = check(context_.api().vkEndCommandBuffer(open_), "recording");
+  if (sent) sent = check(send(open_), "submitting");
+  if (!sent) return lose(sent.error());
+  open_ = VK_NULL_HANDLE;
+  ++open_value_;
+  return {};
+}
+
+/// Once more where memory is short, when the batches before have given theirs back.
+VkResult Stream::send(VkCommandBuffer commands) {
   VkTimelineSemaphoreSubmitInfo timeline = {};
   timeline.sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO;
   timeline.signalSemaphoreValueCount = 1;
@@ -114,41 +130,65 @@ Result<> Stream::submit() {
   info.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO;
   info.pNext = &timeline;
   info.commandBufferCount = 1;
-  info.pCommandBuffers = &buffer;
+  info.pCommandBuffers = &commands;
   info.signalSemaphoreCount = 1;
   info.pSignalSemaphores = &timeline_;
-  KVAULT_CHECK(check(context_.api().vkQueueSubmit(context_.queue(), 1, &info, VK_NULL_HANDLE),
-                     "submitting"));
-  ++open_value_;
-  return {};
+  const auto try_once = [&] {
+    return context_.api().vkQueueSubmit(context_.queue(), 1, &info, VK_NULL_HANDLE);
+  };
+  const VkResult result = try_once();
+  if (result != VK_ERROR_OUT_OF_HOST_MEMORY && result != VK_ERROR_OUT_OF_DEVICE_MEMORY) {
+    return result;
+  }
+  drain();
+  return try_once();
+}
+
+VkResult Stream::await(std::uint64_t value) const {
+  VkSemaphoreWaitInfo info = {};
+  info.sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO;
+  info.semaphoreCount = 1;
+  info.pSemaphores = &timeline_;
+  info.pValues = &value;
+  return context_.api().vkWaitSemaphores(context_.device(), &info,
+                                         std::numeric_limits<std::uint64_t>::max());
 }
 
 Result<> Stream::wait(std::uint64_t value) {
+  KVAULT_CHECK(check_alive());
   if (value >= open_value_) {
     KVAULT_CHECK(submit());
     value = open_value_ - 1;
   }
   if (value > done_value_) {
-    VkSemaphoreWaitInfo info = {};
-    info.sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO;
-    info.semaphoreCount = 1;
-    info.pSemaphores = &timeline_;
-    info.pValues = &value;
-    KVAULT_CHECK(check(context_.api().vkWaitSemaphores(context_.device(), &info,
-                                                       std::numeric_limits<std::uint64_t>::max()),
-                       "waiting"));
+    const Result<> waited = check(await(value), "waiting");
+    if (!waited) return lose(waited.error());
     done_value_ = value;
   }
   finish(done_value_);
   return {};
 }
 
+void Stream::drain() {
+  if (open_value_ > 1) (void)await(open_value_ - 1);
+}
+
+/// What the batches would have written is not there, so that nothing built on it may go on.
+Result<> Stream::lose(const Error& error) {
+  loss_ = Error{.code = Errc::device_lost, .message = error.message};
+  if (error.code != Errc::device_lost) {
+    loss_->message = message("vulkan: recorded work was lost: ", error.message);
+  }
+  actions_.clear();
+  open_ = VK_NULL_HANDLE;
+  return check_alive();
+}
+
 void Stream::finish(std::uint64_t done) {
-  std::vector<Action> due;
-  const auto is_due = [&](const Action& action) { return action.value <= done; };
-  std::copy_if(actions_.begin(), actions_.end(), std::back_inserter(due), is_due);
-  std::erase_if(actions_, is_due);
-  for (const Action& action : due) action.run();
+  const auto end = std::find_if(actions_.begin(), actions_.end(),
+                                [&](const Action& action) { return action.value > done; });
+  std::for_each(actions_.begin(), end, [](const Action& action) { action.run(); });
+  actions_.erase(actions_.begin(), end);
   give_back_retired(done);
 }
 

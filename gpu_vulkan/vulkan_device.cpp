@@ -5,20 +5,17 @@
 #include "gpu_vulkan/attend.hpp"
 #include "gpu_vulkan/encode.hpp"
 #include "gpu_vulkan/reconstruct.hpp"
+#include "gpu_vulkan/upload_run.hpp"
 #include "gpu_vulkan/vulkan_buffer.hpp"
 #include "gpu_vulkan/vulkan_device.hpp"
 
 namespace kvault::vulkan {
 namespace {
 
-/// An upload or download goes in pieces of this size, so that the host copies one while the device
-/// copies another.
-constexpr std::uint64_t kPieceSizeBytes = std::uint64_t{8} << 20U;
-constexpr std::uint64_t kPiecesInFlight = 4;
-
 class VulkanDevice final : public Device {
  public:
-  explicit VulkanDevice(std::shared_ptr<Runtime> runtime) : runtime_(std::move(runtime)) {
+  explicit VulkanDevice(std::shared_ptr<Runtime> runtime)
+      : runtime_(std::move(runtime)), uploads_(runtime_->stream()) {
     caps_.adopts_host_memory = runtime_->context().imports_host_memory();
     caps_.scratch_size_bytes = attend_scratch_size_bytes();
   }
@@ -37,32 +34,53 @@ class VulkanDevice final : public Device {
   Result<> wait(Ticket ticket) override;
 
  private:
+  Result<std::unique_ptr<Buffer>> allocate_zeroed(std::uint64_t size_bytes);
   Result<std::unique_ptr<Buffer>> adopt(std::span<const std::byte> bytes);
-  /// The ticket of what was just recorded, which the device starts on now.
-  Result<Ticket> submitted();
-  Result<> bound_flight();
+  template <class Record>
+  Result<Ticket> hand_in(std::string_view what, const Record& record);
 
   std::shared_ptr<Runtime> runtime_;
+  UploadRun uploads_;
   DeviceCaps caps_;
 };
 
-Result<Ticket> VulkanDevice::submitted() {
-  const std::uint64_t value = runtime_->stream().open_value();
-  KVAULT_CHECK(runtime_->stream().submit());
-  return Ticket{value};
+/// Records, after all that came before, and has the device start on it. A call that fails leaves
+/// nothing of it under way: the caller may give up its memory at once.
+template <class Record>
+Result<Ticket> VulkanDevice::hand_in(std::string_view what, const Record& record) {
+  Stream& stream = runtime_->stream();
+  Result<> done = stream.barrier();
+  try {
+    if (done) done = record();
+  } catch (const std::bad_alloc&) {
+    done = fail(Errc::out_of_memory, message("vulkan: no memory to ", what));
+  }
+  if (done) done = stream.submit();
+  if (!done) {
+    (void)stream.wait(stream.open_value());
+    return tl::unexpected(done.error());
+  }
+  return Ticket{stream.open_value() - 1};
 }
 
-Result<std::unique_ptr<Buffer>> VulkanDevice::allocate(const BufferOptions& options) {
-  if (!options.host_memory.empty()) return adopt(options.host_memory);
+Result<std::unique_ptr<Buffer>> VulkanDevice::allocate(const BufferOptions& options) try {
+  KVAULT_CHECK(runtime_->stream().check_alive());
+  return options.host_memory.empty() ? allocate_zeroed(options.size_bytes)
+                                     : adopt(options.host_memory);
+} catch (const std::bad_alloc&) {
+  return fail(Errc::out_of_memory, "vulkan: no memory to allocate a buffer");
+}
+
+Result<std::unique_ptr<Buffer>> VulkanDevice::allocate_zeroed(std::uint64_t size_bytes) {
   MemoryPool& pool = runtime_->pool(MemoryKind::device);
-  Result<MemoryRange> range = pool.take(options.size_bytes);
+  Result<MemoryRange> range = pool.take(size_bytes);
   if (!range) {
     // What was given up may still be waiting for the device.
     KVAULT_CHECK(runtime_->stream().wait(runtime_->stream().open_value()));
-    range = pool.take(options.size_bytes);
+    range = pool.take(size_bytes);
   }
   if (!range) return tl::unexpected(range.error());
-  auto buffer = std::make_unique<VulkanBuffer>(runtime_, *range, options.size_bytes);
+  auto buffer = std::make_unique<VulkanBuffer>(runtime_, *range, size_bytes);
   KVAULT_CHECK(runtime_->stream().barrier());
   KVAULT_CHECK(runtime_->fill_zero(*range));
   KVAULT_CHECK(runtime_->stream().barrier());
@@ -85,71 +103,57 @@ Result<std::unique_ptr<Buffer>> VulkanDevice::adopt(std::span<const std::byte> b
       std::make_unique<VulkanBuffer>(runtime_, std::move(block), range, bytes.size()));
 }
 
-/// Waits until no more than a few pieces are on their way.
-Result<> VulkanDevice::bound_flight() {
-  KVAULT_CHECK(runtime_->stream().submit());
-  const std::uint64_t last = runtime_->stream().open_value() - 1;
-  if (last <= kPiecesInFlight) return {};
-  return runtime_->stream().wait(last - kPiecesInFlight);
-}
-
+/// Runs together with what is handed in next: rows come in many small uploads.
 Result<Ticket> VulkanDevice::upload(Buffer& target, std::uint64_t offset_bytes,
-                                    std::span<const std::byte> source) {
+                                    std::span<const std::byte> source) try {
   const MemoryRange& range = range_of(&target);
   KVAULT_ASSERT(!static_cast<VulkanBuffer&>(target).is_imported());
   KVAULT_ASSERT(offset_bytes <= target.size_bytes() &&
                 source.size() <= target.size_bytes() - offset_bytes);
-  KVAULT_CHECK(runtime_->stream().barrier());
+  KVAULT_CHECK(runtime_->stream().check_alive());
+  KVAULT_CHECK(uploads_.begin(range, offset_bytes, source.size()));
   for (std::uint64_t done = 0; done < source.size(); done += kPieceSizeBytes) {
     const auto piece =
         source.subspan(done, std::min<std::uint64_t>(kPieceSizeBytes, source.size() - done));
     KVAULT_TRY(const MemoryRange staged, runtime_->stage(MemoryKind::upload, piece.size()));
     std::memcpy(staged.host, piece.data(), piece.size());
     KVAULT_CHECK(runtime_->copy(staged, 0, range, offset_bytes + done, piece.size()));
-    if (piece.size() == kPieceSizeBytes) KVAULT_CHECK(bound_flight());
+    KVAULT_CHECK(runtime_->pace(piece.size()));
   }
+  uploads_.end();
   return Ticket{runtime_->stream().open_value()};
+} catch (const std::bad_alloc&) {
+  return fail(Errc::out_of_memory, "vulkan: no memory to upload");
 }
 
 Result<Ticket> VulkanDevice::download(const Buffer& source, std::uint64_t offset_bytes,
                                       std::span<std::byte> target) {
   KVAULT_ASSERT(offset_bytes <= source.size_bytes() &&
                 target.size() <= source.size_bytes() - offset_bytes);
-  KVAULT_CHECK(runtime_->stream().barrier());
-  for (std::uint64_t done = 0; done < target.size(); done += kPieceSizeBytes) {
-    const auto piece =
-        target.subspan(done, std::min<std::uint64_t>(kPieceSizeBytes, target.size() - done));
-    KVAULT_TRY(const MemoryRange staged, runtime_->stage(MemoryKind::download, piece.size()));
-    KVAULT_CHECK(runtime_->copy(range_of(&source), offset_bytes + done, staged, 0, piece.size()));
-    runtime_->stream().when_done(
-        [staged, piece] { std::memcpy(piece.data(), staged.host, piece.size()); });
-    if (piece.size() == kPieceSizeBytes) KVAULT_CHECK(bound_flight());
-  }
-  return submitted();
+  return hand_in("download", [&]() -> Result<> {
+    for (std::uint64_t done = 0; done < target.size(); done += kPieceSizeBytes) {
+      const auto piece =
+          target.subspan(done, std::min<std::uint64_t>(kPieceSizeBytes, target.size() - done));
+      KVAULT_TRY(const MemoryRange staged, runtime_->stage(MemoryKind::download, piece.size()));
+      KVAULT_CHECK(runtime_->copy(range_of(&source), offset_bytes + done, staged, 0, piece.size()));
+      runtime_->stream().when_done(
+          [staged, piece] { std::memcpy(piece.data(), staged.host, piece.size()); });
+      KVAULT_CHECK(runtime_->pace(piece.size()));
+    }
+    return {};
+  });
 }
 
-Result<Ticket> VulkanDevice::encode(const EncodeArgs& args) try {
-  KVAULT_CHECK(runtime_->stream().barrier());
-  KVAULT_CHECK(record_encode(*runtime_, args));
-  return submitted();
-} catch (const std::bad_alloc&) {
-  return fail(Errc::out_of_memory, "vulkan: no memory to encode");
+Result<Ticket> VulkanDevice::encode(const EncodeArgs& args) {
+  return hand_in("encode", [&] { return record_encode(*runtime_, args); });
 }
 
-Result<Ticket> VulkanDevice::attend(const AttendArgs& args) try {
-  KVAULT_CHECK(runtime_->stream().barrier());
-  KVAULT_CHECK(record_attend(*runtime_, args));
-  return submitted();
-} catch (const std::bad_alloc&) {
-  return fail(Errc::out_of_memory, "vulkan: no memory to attend");
+Result<Ticket> VulkanDevice::attend(const AttendArgs& args) {
+  return hand_in("attend", [&] { return record_attend(*runtime_, args); });
 }
 
-Result<Ticket> VulkanDevice::reconstruct(const ReconstructArgs& args) try {
-  KVAULT_CHECK(runtime_->stream().barrier());
-  KVAULT_CHECK(record_reconstruct(*runtime_, args));
-  return submitted();
-} catch (const std::bad_alloc&) {
-  return fail(Errc::out_of_memory, "vulkan: no memory to reconstruct");
+Result<Ticket> VulkanDevice::reconstruct(const ReconstructArgs& args) {
+  return hand_in("reconstruct", [&] { return record_reconstruct(*runtime_, args); });
 }
 
 Result<> VulkanDevice::wait(Ticket ticket) {
@@ -158,9 +162,15 @@ Result<> VulkanDevice::wait(Ticket ticket) {
 
 }  // namespace
 
-Result<std::unique_ptr<Device>> open_device(std::shared_ptr<const Context> context) {
+std::unique_ptr<Device> open_device(std::shared_ptr<Runtime> runtime) {
+  return std::make_unique<VulkanDevice>(std::move(runtime));
+}
+
+Result<std::unique_ptr<Device>> open_device(std::shared_ptr<const Context> context) try {
   KVAULT_TRY(std::shared_ptr<Runtime> runtime, Runtime::create(std::move(context)));
-  return std::unique_ptr<Device>(std::make_unique<VulkanDevice>(std::move(runtime)));
+  return open_device(std::move(runtime));
+} catch (const std::bad_alloc&) {
+  return fail(Errc::out_of_memory, "vulkan: no memory to open the device");
 }
 
 Result<std::unique_ptr<Device>> open_device(const DeviceOptions& options) try {

@@ -58,6 +58,7 @@ layout(push_constant) uniform Push {
   uvec2 q;          // floats [n_query][n_head][key head_dim]
   uvec2 q_raw;      // floats [n_tile][padded key head_dim][kColumns], times the softmax scale
   uvec2 q_rotated;  // likewise, equalised and rotated
+  uvec2 q_digits;   // the latter as integers, where products are made of those; attend_dot.glsl
   uvec2 floors;     // floats [n_tile][kColumns][2]: a lower bound of the softmax sums
   uvec2 partials;   // floats [n_slot][raw, coded][slot_floats]
   uvec2 out_rows;   // floats [n_query][n_head][value head_dim]
