@@ -17,6 +17,7 @@ class VulkanDevice final : public Device {
   explicit VulkanDevice(std::shared_ptr<Runtime> runtime)
       : runtime_(std::move(runtime)), uploads_(runtime_->stream()) {
     caps_.adopts_host_memory = runtime_->context().imports_host_memory();
+    caps_.is_emulated = runtime_->context().adapter().type == VK_PHYSICAL_DEVICE_TYPE_CPU;
     caps_.scratch_size_bytes = attend_scratch_size_bytes();
   }
 

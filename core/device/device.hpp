@@ -31,6 +31,8 @@ enum class Ticket : std::uint64_t {};
 struct DeviceCaps {
   /// allocate() can adopt host memory (a mapped pack) without copying it.
   bool adopts_host_memory = false;
+  /// A GPU backend on a driver that runs on the CPU: correct, and slow.
+  bool is_emulated = false;
   /// Upper bound of the scratch an attend may use, in bytes; never a function of the context.
   std::uint64_t scratch_size_bytes = 0;
   /// The instructions the cpu device runs on ("scalar", "avx2", "avx512", "neon"); else empty.

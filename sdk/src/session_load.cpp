@@ -49,6 +49,8 @@ Result<Cache> SessionLoader::load(const client::Progress& progress) {
     }
   }
   KVAULT_CHECK(settle(cache));
+  // Pages are on their way while the next are read and checked; only the end waits.
+  if (last_upload_) KVAULT_CHECK(device_.wait(*last_upload_));
   return cache;
 }
 
@@ -67,13 +69,21 @@ Result<std::shared_ptr<SessionLoader::Pack>> SessionLoader::open_pack(
   }
   auto pack = std::make_shared<Pack>();
   KVAULT_TRY(pack->mapping, Mapping::create(file, size_bytes));
-  if (device_.caps().adopts_host_memory && !copy_) {
-    KVAULT_TRY(std::unique_ptr<Buffer> buffer,
-               device_.allocate({.host_memory = pack->mapping.bytes()}));
-    pack->buffer = std::move(buffer);
-  }
+  if (device_.caps().adopts_host_memory && !copy_) KVAULT_CHECK(adopt(*pack));
   packs_[record.pack_path] = pack;
   return pack;
+}
+
+/// A driver may refuse one pack, say for its size: that one's pages are copied.
+Result<> SessionLoader::adopt(Pack& pack) {
+  Result<std::unique_ptr<Buffer>> buffer = device_.allocate({.host_memory = pack.mapping.bytes()});
+  if (buffer) {
+    pack.buffer = std::move(*buffer);
+    return {};
+  }
+  const Errc code = buffer.error().code;
+  if (code == Errc::out_of_memory || code == Errc::unsupported) return {};
+  return tl::unexpected(buffer.error());
 }
 
 Result<SessionLoader::OpenRecord> SessionLoader::open_record(const client::RecordPlace& stored) {
@@ -146,8 +156,7 @@ Result<> SessionLoader::load_segment(Cache& cache, const OpenRecord& record, con
     buffer = std::shared_ptr<const Buffer>(record.pack, record.pack->buffer.get());
   } else {
     KVAULT_TRY(std::unique_ptr<Buffer> copy, device_.allocate({.size_bytes = bytes.size()}));
-    KVAULT_TRY(const Ticket ticket, device_.upload(*copy, 0, bytes));
-    KVAULT_CHECK(device_.wait(ticket));
+    KVAULT_TRY(last_upload_, device_.upload(*copy, 0, bytes));
     buffer = std::move(copy);
     offset_bytes = 0;
   }

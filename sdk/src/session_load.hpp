@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -43,6 +44,7 @@ class SessionLoader {
   };
 
   Result<std::shared_ptr<Pack>> open_pack(const client::RecordPlace& record);
+  Result<> adopt(Pack& pack);
   Result<OpenRecord> open_record(const client::RecordPlace& record);
   Result<> load_page(Cache& cache, const OpenRecord& record);
   void load_equaliser(Cache& cache, const OpenRecord& record, const Chunk& chunk);
@@ -62,6 +64,7 @@ class SessionLoader {
   const client::Attachment& stored_;
   bool copy_;
   std::map<std::filesystem::path, std::shared_ptr<Pack>> packs_;
+  std::optional<Ticket> last_upload_;
   std::vector<std::uint32_t> token_ids_;
   std::uint64_t first_tail_token_ = 0;                  ///< tails cover [this, n_token)
   std::map<std::uint32_t, std::vector<float>> energy_;  ///< [layer], while contiguous from 0

@@ -79,6 +79,48 @@ void check_alternation(const Chat& chat, Device& first, Device& second, Device& 
   }
 }
 
+/// A device whose driver adopts no pack after all.
+class Refuser final : public Device {
+ public:
+  explicit Refuser(Device& device) : device_(device) {}
+
+  std::string_view name() const noexcept override { return device_.name(); }
+  const DeviceCaps& caps() const noexcept override { return device_.caps(); }
+  Result<std::unique_ptr<Buffer>> allocate(const BufferOptions& options) override {
+    if (options.host_memory.empty()) return device_.allocate(options);
+    ++n_refused;
+    return fail(Errc::out_of_memory, "too large to import");
+  }
+  Result<Ticket> upload(Buffer& target, std::uint64_t offset_bytes,
+                        std::span<const std::byte> source) override {
+    return device_.upload(target, offset_bytes, source);
+  }
+  Result<Ticket> download(const Buffer& source, std::uint64_t offset_bytes,
+                          std::span<std::byte> target) override {
+    return device_.download(source, offset_bytes, target);
+  }
+  Result<Ticket> encode(const EncodeArgs& args) override { return device_.encode(args); }
+  Result<Ticket> attend(const AttendArgs& args) override { return device_.attend(args); }
+  Result<Ticket> reconstruct(const ReconstructArgs& args) override {
+    return device_.reconstruct(args);
+  }
+  Result<> wait(Ticket ticket) override { return device_.wait(ticket); }
+
+  int n_refused = 0;
+
+ private:
+  Device& device_;
+};
+
+TEST_CASE("short: a pack that a device cannot adopt is copied") {
+  const auto cpu = test::open_cpu();
+  REQUIRE(cpu->caps().adopts_host_memory);
+  Refuser refuser(*cpu);
+  const Chat chat = test::make_chat(test::cache_options(Scheme::tq4, Scheme::tq3, 32), 1000, 77);
+  check_alternation(chat, *cpu, refuser, *cpu);
+  CHECK(refuser.n_refused > 0);
+}
+
 TEST_CASE("a session written on one device is read on every other with the same bytes") {
   const auto cpu = test::open_cpu();
   std::string reasons;

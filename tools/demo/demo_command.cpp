@@ -4,6 +4,7 @@
 #include <memory>
 #include <span>
 
+#include "kvault_backends.hpp"
 #include "tools/cli/option_checks.hpp"
 #include "tools/cli/report.hpp"
 #include "tools/demo/demo_app.hpp"
@@ -15,6 +16,8 @@
 
 namespace kvault::tools {
 namespace {
+
+constexpr std::uint64_t kEmulatedTokens = 1024;
 
 struct DemoOptions {
   WorkloadOptions workload;
@@ -31,7 +34,20 @@ Result<DiskNumbers> look_at_disk(const DemoStage& stage) {
                      .n_damaged = report.n_damaged};
 }
 
-Result<int> run_demo(const DemoOptions& options) {
+/// The usual chat takes minutes on a GPU that a driver on the CPU emulates: there, unless a length
+/// is asked for, it is shorter.
+Result<> shorten_if_emulated(WorkloadOptions& options) {
+  if (options.n_token != 0 || options.device == "cpu") return {};
+  KVAULT_TRY(const std::unique_ptr<Device> device, open_device(options.device));
+  if (!device->caps().is_emulated) return {};
+  options.n_token = kEmulatedTokens;
+  std::fprintf(stderr, "kvault: %s is emulated on the CPU: a chat of %llu tokens\n",
+               options.device.c_str(), static_cast<unsigned long long>(options.n_token));
+  return {};
+}
+
+Result<int> run_demo(DemoOptions options) {
+  KVAULT_CHECK(shorten_if_emulated(options.workload));
   KVAULT_TRY(const Workload workload, Workload::create(options.workload));
   // A device or shape that cannot be is told before anything is started.
   KVAULT_CHECK(from_sdk(sdk::Cache::create(workload.cache_options()), "cache"));
@@ -55,7 +71,8 @@ Result<int> run_demo(const DemoOptions& options) {
 
 void add_workload_options(CLI::App& command, WorkloadOptions& options) {
   command.add_option("--n-token", options.n_token,
-                     "Tokens of the chat: 8192, or 2048 with --model; 32768 is the long form");
+                     "Tokens of the chat: 8192, or 2048 with --model, or 1024 on an emulated GPU; "
+                     "32768 is the long form");
   command.add_option("--preset", options.preset, "How pages are kept")
       ->type_name("raw|k8v8|k8v4|k4v4|k4v3|k3v3|k3v2|k2v2")
       ->capture_default_str();
@@ -75,7 +92,9 @@ void add_demo_command(CLI::App& app, int& exit_code) {
   add_workload_options(*demo, options->workload);
   demo->add_flag("--json", options->json, "Print JSON");
   demo->add_flag("--keep", options->keep, "Keep the demo's directory");
-  demo->footer("Examples:\n  kvault demo\n  kvault demo --preset k3v3 --n-token 32768 --json");
+  demo->footer(
+      "Examples:\n  kvault demo\n  kvault demo --preset k3v3 --n-token 32768 --json\n"
+      "  kvault demo --device vulkan");
   demo->callback([options, &exit_code] { exit_code = finish(run_demo(*options)); });
 
   CLI::App* helper = app.add_subcommand("demo-app", "The program that the demo kills");
