@@ -104,13 +104,6 @@ Result<std::vector<Adapter>> Context::list() {
   return list_adapters(context.api_, context.instance_);
 }
 
-Result<std::shared_ptr<const Context>> Context::borrow(const BorrowedDevice& borrowed) {
-  auto context = std::make_shared<Context>();
-  KVAULT_CHECK(context->adopt_device(borrowed));
-  context->read_memory_types();
-  return std::shared_ptr<const Context>(std::move(context));
-}
-
 Context::~Context() {
   if (is_borrowed_) return;
   // A driver that lacks functions may lack these.
@@ -203,30 +196,6 @@ Result<> Context::create_device() {
   has_statistics_ = adapter_.has_statistics;
   imports_host_memory_ = adapter_.import_alignment_bytes > 0 && adapter_.is_integrated();
   return {};
-}
-
-Result<> Context::adopt_device(const BorrowedDevice& borrowed) {
-  if (borrowed.instance == VK_NULL_HANDLE || borrowed.physical_device == VK_NULL_HANDLE ||
-      borrowed.device == VK_NULL_HANDLE || borrowed.queue == VK_NULL_HANDLE) {
-    return fail(Errc::invalid_argument,
-                "vulkan: instance, physical device, device and queue must all be given");
-  }
-  is_borrowed_ = true;
-  if (borrowed.get_instance_proc != nullptr) {
-    KVAULT_TRY(api_, Api::load(borrowed.get_instance_proc));
-  } else {
-    KVAULT_TRY(api_, Api::load());
-  }
-  instance_ = borrowed.instance;
-  device_ = borrowed.device;
-  queue_ = borrowed.queue;
-  KVAULT_CHECK(api_.load_instance(instance_));
-  KVAULT_CHECK(api_.load_device(device_));
-  adapter_ = describe_adapter(api_, borrowed.physical_device);
-  adapter_.queue_family = borrowed.queue_family;
-  if (adapter_.why_not.empty()) return {};
-  return fail(Errc::unsupported,
-              message("vulkan: \"", adapter_.name, "\" cannot be used: ", adapter_.why_not));
 }
 
 void Context::read_memory_types() {

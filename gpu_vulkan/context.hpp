@@ -7,11 +7,14 @@
 
 #include "gpu_vulkan/adapter.hpp"
 #include "gpu_vulkan/api.hpp"
+#include "gpu_vulkan/queue_lock.hpp"
 
 namespace kvault::vulkan {
 
-/// Handles of an engine that has a device already, of Vulkan 1.2 or later. It keeps owning them,
-/// and nothing else may submit to the queue while a verb runs.
+/// Handles of an engine that has a device already, of Vulkan 1.2 or later. It keeps owning them.
+/// Nothing else may submit to the queue while a verb runs, unless there is a lock for it. What an
+/// engine has enabled cannot be asked for: of what is optional, nothing is used that it does not
+/// name.
 struct BorrowedDevice {
   PFN_vkGetInstanceProcAddr get_instance_proc = nullptr;  ///< null: the loader is found
   VkInstance instance = VK_NULL_HANDLE;
@@ -19,6 +22,9 @@ struct BorrowedDevice {
   VkDevice device = VK_NULL_HANDLE;  ///< with bufferDeviceAddress and timelineSemaphore enabled
   VkQueue queue = VK_NULL_HANDLE;    ///< of a family with compute
   std::uint32_t queue_family = 0;
+  QueueLock queue_lock = {};
+  bool has_dot_product = false;      ///< shaderIntegerDotProduct is enabled
+  bool imports_host_memory = false;  ///< VK_EXT_external_memory_host is enabled
 };
 
 /// What memory is for.
@@ -29,13 +35,14 @@ enum class MemoryKind : std::uint8_t {
 };
 inline constexpr std::size_t kMemoryKinds = 3;
 
-/// An instance, a device and its queue; owned, or borrowed from an engine. Closed last. Its queue
-/// belongs to one thread at a time: a Device has a Context of its own.
+/// An instance, a device and its queue; owned, or borrowed from an engine. Closed last. A queue
+/// without a lock belongs to one thread at a time: a Device has a Context of its own.
 class Context {
  public:
   /// `wanted` as in choose_adapter. With KVAULT_VULKAN_VALIDATE=1 in the environment the validation
   /// layers are on, and a message of theirs ends the process.
   static Result<std::shared_ptr<const Context>> open(std::string_view wanted);
+  /// Errc::invalid_argument, out_of_range or unsupported says which handle or feature is wrong.
   static Result<std::shared_ptr<const Context>> borrow(const BorrowedDevice& borrowed);
   /// Every adapter of this machine; see list_adapters.
   static Result<std::vector<Adapter>> list();
@@ -50,6 +57,8 @@ class Context {
   VkInstance instance() const { return instance_; }
   VkDevice device() const { return device_; }
   VkQueue queue() const { return queue_; }
+  /// To be held while something is submitted to the queue.
+  const QueueLock& queue_lock() const { return queue_lock_; }
   std::uint32_t queue_family() const { return adapter_.queue_family; }
   /// Whether host memory can be imported, mapped files too, and reading it is as good as reading
   /// the device's own.
@@ -77,6 +86,7 @@ class Context {
   VkDebugUtilsMessengerEXT messenger_ = VK_NULL_HANDLE;
   VkDevice device_ = VK_NULL_HANDLE;
   VkQueue queue_ = VK_NULL_HANDLE;
+  QueueLock queue_lock_;
   VkPhysicalDeviceMemoryProperties memory_ = {};
   bool is_borrowed_ = false;
   bool imports_host_memory_ = false;

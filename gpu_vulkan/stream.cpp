@@ -134,6 +134,7 @@ VkResult Stream::send(VkCommandBuffer commands) {
   info.signalSemaphoreCount = 1;
   info.pSignalSemaphores = &timeline_;
   const auto try_once = [&] {
+    const std::lock_guard lock(context_.queue_lock());
     return context_.api().vkQueueSubmit(context_.queue(), 1, &info, VK_NULL_HANDLE);
   };
   const VkResult result = try_once();

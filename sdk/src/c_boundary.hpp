@@ -28,20 +28,20 @@ kvault_status guard(kvault_error* error, Body&& body) noexcept try {
 
 /// A copy of a caller's option struct in which fields the caller's header did not know are zero.
 /// invalid_argument where it is NULL, unsupported where it is larger than this build's and not zero
-/// beyond.
+/// beyond; errors call it by its name.
 template <class Options>
-Result<Options> read_options(const Options* options) {
-  if (options == nullptr) return fail(Errc::invalid_argument, "options are NULL");
+Result<Options> read_options(const Options* options, const char* name = "options") {
+  if (options == nullptr) return fail(Errc::invalid_argument, message(name, " are NULL"));
   const std::size_t given_bytes = options->struct_size;
   if (given_bytes < sizeof(options->struct_size)) {
     return fail(Errc::invalid_argument,
-                message("options.struct_size is ", given_bytes, "; use the *_INIT macro"));
+                message(name, ".struct_size is ", given_bytes, "; use the *_INIT macro"));
   }
   const auto* const bytes = reinterpret_cast<const unsigned char*>(options);
   for (std::size_t i = sizeof(Options); i < given_bytes; ++i) {
     if (bytes[i] != 0) {
       return fail(Errc::unsupported,
-                  message("options of ", given_bytes, " bytes set a field this version (",
+                  message(name, " of ", given_bytes, " bytes set a field this version (",
                           sizeof(Options), " bytes) does not know"));
     }
   }

@@ -19,16 +19,9 @@ using kvault::Side;
 using kvault::Tokens;
 using kvault::c::guard;
 using kvault::c::require;
+using kvault::c::spec_of;
 
 namespace {
-
-Result<LayerSpec> spec_of(const kvault_cache& cache, std::uint32_t layer) {
-  const auto& layers = cache.cache.options().shape.layers;
-  if (layer >= layers.size()) {
-    return fail(Errc::out_of_range, message("layer ", layer, " of ", layers.size()));
-  }
-  return layers[layer];
-}
 
 Result<Side> to_side(kvault_side side) {
   if (side == KVAULT_KEY) return Side::key;
@@ -103,9 +96,9 @@ kvault_status kvault_cache_create(const kvault_cache_options* options, kvault_ca
     KVAULT_TRY(const kvault_cache_options given, kvault::c::read_options(options));
     KVAULT_TRY(kvault::CacheOptions converted, kvault::c::to_cache_options(given));
     KVAULT_CHECK(kvault::check(converted));
-    KVAULT_TRY(auto device, kvault::c::open_device(given.device, given.n_thread));
-    KVAULT_TRY(auto cache, kvault::Cache::create(*device, std::move(converted)));
-    *out_cache = new kvault_cache(std::move(device), std::move(cache));
+    KVAULT_TRY(kvault::c::SharedDevice shared, kvault::c::open_device(given));
+    KVAULT_TRY(auto cache, kvault::Cache::create(*shared.device, std::move(converted)));
+    *out_cache = new kvault_cache(std::move(shared), std::move(cache));
     return {};
   });
 }
@@ -195,7 +188,7 @@ kvault_status kvault_cache_fork(const kvault_cache* cache, uint64_t n_token,
     KVAULT_CHECK(require(cache, "cache"));
     kvault::Kept kept;
     KVAULT_TRY(auto fork, cache->cache.fork(Tokens(n_token), &kept));
-    *out_fork = new kvault_cache(cache->device, std::move(fork));
+    *out_fork = new kvault_cache(cache->shared, std::move(fork));
     store_kept(kept, out_kept);
     return {};
   });

@@ -67,10 +67,10 @@ kvault_status kvault_session_open(kvault_client* client, const kvault_session_op
     KVAULT_TRY(const kvault_cache_options cache, kvault::c::read_options(given.cache));
     KVAULT_TRY(kvault::SessionOptions converted, to_session_options(given, cache));
     auto session = std::make_unique<kvault_session>();
-    KVAULT_TRY(session->device, kvault::c::open_device(cache.device, cache.n_thread));
-    KVAULT_TRY(session->stored,
-               kvault::StoredCache::open(client->client, *session->device, std::move(converted)));
-    session->cache = std::make_unique<kvault_cache>(session->device, &session->stored->cache());
+    KVAULT_TRY(session->shared, kvault::c::open_device(cache));
+    KVAULT_TRY(session->stored, kvault::StoredCache::open(client->client, *session->shared.device,
+                                                          std::move(converted)));
+    session->cache = std::make_unique<kvault_cache>(session->shared, &session->stored->cache());
     session->client = client;
     client->sessions.push_back(session.get());
     *out_session = session.release();

@@ -1,6 +1,7 @@
 #include "sdk/src/cache_handle.hpp"
 
 #include "kvault_backends.hpp"
+#include "sdk/src/lent_device.hpp"
 
 namespace kvault::c {
 namespace {
@@ -57,10 +58,24 @@ std::vector<std::vector<Half>> to_equalisers(const kvault_cache_options& options
 
 }  // namespace
 
-Result<std::shared_ptr<Device>> open_device(const char* name, std::uint32_t n_thread) {
+Result<SharedDevice> open_device(const kvault_cache_options& options) {
+  if (options.vulkan_device != nullptr) {
+    if (options.device == nullptr) return open_lent_device(*options.vulkan_device);
+    return fail(Errc::invalid_argument, message("a vulkan_device is lent, but the device \"",
+                                                options.device, "\" is named as well"));
+  }
   KVAULT_TRY(std::unique_ptr<Device> device,
-             kvault::open_device(name == nullptr ? "cpu" : name, {.n_thread = n_thread}));
-  return std::shared_ptr<Device>(std::move(device));
+             kvault::open_device(options.device == nullptr ? "cpu" : options.device,
+                                 {.n_thread = options.n_thread}));
+  return SharedDevice{.device = std::move(device), .engine_buffers = nullptr};
+}
+
+Result<LayerSpec> spec_of(const kvault_cache& cache, std::uint32_t layer) {
+  const auto& layers = cache.cache.options().shape.layers;
+  if (layer >= layers.size()) {
+    return fail(Errc::out_of_range, message("layer ", layer, " of ", layers.size()));
+  }
+  return layers[layer];
 }
 
 Result<CacheOptions> to_cache_options(const kvault_cache_options& options) {

@@ -19,7 +19,7 @@ struct kvault_client {
 /// What a kvault_session pointer points to. `stored` is empty once the client is disconnected.
 struct kvault_session {
   kvault_client* client = nullptr;
-  std::shared_ptr<kvault::Device> device;
+  kvault::c::SharedDevice shared;
   std::unique_ptr<kvault::StoredCache> stored;
   std::unique_ptr<kvault_cache> cache;  ///< borrows from `stored`
 };

@@ -57,7 +57,8 @@ def read_table():
 
 def write_table(rows, generator):
     lines = ["# Counts of the compiled shaders; tests/tidy/shader_statistics.py says how and why.",
-             "#", f"generator {generator}", f"{'# shader':<16}" + "".join(f"{column:>13}" for column in COLUMNS)]
+             "#", f"generator {generator}",
+             f"{'# shader':<16}" + "".join(f"{column:>13}" for column in COLUMNS)]
     for name, numbers in sorted(rows.items()):
         lines.append(f"{name:<16}" + "".join(f"{number:>13}" for number in numbers))
     TABLE.write_text("\n".join(lines) + "\n")

@@ -126,6 +126,9 @@ typedef enum kvault_raw_pages {
   KVAULT_RAW_NONE = 1           /* every full page is sealed at once: to measure the codec */
 } kvault_raw_pages;
 
+/* A VkDevice that the engine owns and lends: kvault_vulkan.h. */
+typedef struct kvault_vulkan_device kvault_vulkan_device;
+
 typedef struct kvault_cache_options {
   uint32_t struct_size;
   uint32_t n_layer;
@@ -138,11 +141,12 @@ typedef struct kvault_cache_options {
   const char* device;        /* "cpu", "vulkan:0", ...: see kvault_device_name; NULL = cpu */
   uint32_t n_thread;         /* of the cpu device; 0 = one per core */
   uint32_t centre_values;    /* 1: values are centred per page as keys are */
+  const kvault_vulkan_device* vulkan_device; /* NULL, or the device; `device` is NULL then */
 } kvault_cache_options;
 #define KVAULT_CACHE_OPTIONS_INIT                                                     \
   {                                                                                   \
     sizeof(kvault_cache_options), 0, NULL, (kvault_row_type)0, KVAULT_EQUALISE_LEARN, \
-        KVAULT_RAW_SINK_AND_TAIL, NULL, 0, NULL, 0, 0                                 \
+        KVAULT_RAW_SINK_AND_TAIL, NULL, 0, NULL, 0, 0, NULL                           \
   }
 
 KVAULT_API kvault_status kvault_cache_create(const kvault_cache_options* options,

@@ -165,6 +165,8 @@ struct CacheOptions {
   std::string device = "cpu";
   std::uint32_t n_thread = 0;  ///< of the cpu device; 0 = one per core
   bool centre_values = false;
+  /// A device that the engine lends (kvault_vulkan.h), instead of `device`
+  const kvault_vulkan_device* vulkan_device = nullptr;
 };
 
 /// A stretch of rows to read back.
@@ -224,9 +226,10 @@ inline Outcome<kvault_cache_options> to_c(const CacheOptions& options) {
   c.raw_pages = options.raw_pages;
   c.equaliser = options.equaliser.empty() ? nullptr : options.equaliser.data();
   c.n_token_max = options.n_token_max;
-  c.device = options.device.c_str();
+  c.device = options.vulkan_device == nullptr ? options.device.c_str() : nullptr;
   c.n_thread = options.n_thread;
   c.centre_values = options.centre_values ? 1 : 0;
+  c.vulkan_device = options.vulkan_device;
   return c;
 }
 
