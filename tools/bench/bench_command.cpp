@@ -22,15 +22,20 @@ attention over raw f16 is always one of them ("f16 x" is the speedup over it). E
 the next of as many layers as fill --set-bytes, so that K and V come from memory.
 
   us           median of one call on one layer; encode, reconstruct: of one page, all kv heads
-  of memory's  stored bytes per second against what plain reading of the same memory reaches
+  of memory's  stored bytes per second against what plain reading of the same memory reaches;
+               not of a GPU's memory, which no verb only copies: look at "f16 x" there
   of ports'    the same against the integer dots alone (avx2, avx512)
 
 Examples:
   kvault-bench                                      decode at 16384 tokens, k4v4 against f16
   kvault-bench --preset k8v8,k4v4,k2v2 --n-threads 1,2 --json figures.json
   kvault-bench --n-token 1024,4096,16384,65536 --svg decode.svg
-  kvault-bench --op prefill --n-q 512 --instruction-set avx512,avx2
+  kvault-bench --op prefill --n-q 4,128,512 --instruction-set avx512,avx2
   kvault-bench --op encode,reconstruct --head-dim 64,128,256
+  kvault-bench --device vulkan:0 --preset k4v4,k2v2 any device of `kvault devices`
+  kvault-bench --device vulkan --report docs/benchmarks
+                                                    a page of figures named after the GPU
+  kvault-bench --device vulkan --report gpu.md --quick
   kvault-bench --compare before.json after.json     ratios of time, after over before
   kvault-bench --calibrate sparse.json              where leaving out values pays
   kvault-bench --peer ggml=DIR                      also llama.cpp's attention; DIR holds libggml*
@@ -56,8 +61,9 @@ void add_shape_options(CLI::App& app, BenchOptions& options) {
       ->type_name("N,...")
       ->capture_default_str()
       ->check(whole_number(1));
-  app.add_option("--n-q", options.n_q, "Queries of a prefill, at the end of the context")
-      ->type_name("N")
+  app.add_option("--n-q", options.n_qs, "Queries of a prefill, at the end of the context")
+      ->delimiter(',')
+      ->type_name("N,...")
       ->capture_default_str()
       ->check(whole_number(1));
 }
@@ -76,7 +82,7 @@ void add_device_options(CLI::App& app, BenchOptions& options) {
                  "avx512, avx2, neon or scalar; by default the best of this processor")
       ->delimiter(',')
       ->type_name("NAME,...");
-  app.add_option("--device", options.device, "One of `kvault devices`")->capture_default_str();
+  add_device_option(app, options.device);
   app.add_option("--peer", options.peer, "Another implementation to measure in turn with kvault")
       ->type_name("ggml=DIR");
 }
@@ -138,6 +144,7 @@ void add_bench_options(CLI::App& app, BenchFlags& flags) {
   app.add_option("--calibrate", flags.calibration_path,
                  "Measure from what context on sparse values pay here, and write the answer")
       ->type_name("FILE");
+  add_report_options(app, flags.report);
   app.footer(kExplanation);
 }
 
@@ -151,6 +158,7 @@ Result<int> run_bench_command(BenchFlags& flags) {
       return fail(Errc::io, message("cannot write ", path));
     }
   }
+  if (!flags.report.target.empty()) return run_report(flags.report, flags.options);
   if (!flags.calibration_path.empty()) return calibrate(flags);
   std::optional<GgmlPeer> peer;
   if (!flags.options.peer.empty()) {

@@ -86,9 +86,9 @@ BenchRow finish_row(const Contestant& contestant, const Samples& samples, double
   row.time_min_us = samples.min_us();
   row.n_repetition = static_cast<std::uint32_t>(samples.times_us.size());
   row.stored_gb_per_s = gb_per_s(contestant.stored_size_bytes, row.time_us);
-  row.read_bandwidth_gb_per_s = gb_per_s(ReadBandwidth::kTimedBytes, bandwidth_us);
-  if (row.read_bandwidth_gb_per_s > 0) {
-    row.fraction_of_bandwidth = row.stored_gb_per_s / row.read_bandwidth_gb_per_s;
+  if (bandwidth_us > 0) {
+    row.read_bandwidth_gb_per_s = gb_per_s(ReadBandwidth::kTimedBytes, bandwidth_us);
+    row.fraction_of_bandwidth = row.stored_gb_per_s / *row.read_bandwidth_gb_per_s;
   }
   if (contestant.n_dot > 0 && dots_us > 0) {
     const double dots_per_us = DotThroughput::kTimedDots / dots_us;

@@ -54,6 +54,21 @@ bool has_op(const BenchOptions& options, BenchOp op) {
   return std::find(options.ops.begin(), options.ops.end(), op) != options.ops.end();
 }
 
+Result<> check_lengths(const BenchOptions& options) {
+  const std::uint32_t n_q_max = *std::max_element(options.n_qs.begin(), options.n_qs.end());
+  for (const std::uint32_t n_q : options.n_qs) {
+    KVAULT_CHECK(check_range("--n-q", n_q, 1, kTokenMax));
+  }
+  for (const std::uint64_t n_token : options.n_tokens) {
+    KVAULT_CHECK(check_range("--n-token", n_token, 1, kTokenMax));
+    if (has_op(options, BenchOp::prefill) && n_q_max > n_token) {
+      return fail(Errc::invalid_argument,
+                  message("--n-q ", n_q_max, " exceeds --n-token ", n_token));
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<std::vector<BenchOp>> parse_bench_ops(const std::vector<std::string>& names) {
@@ -82,17 +97,10 @@ Result<std::string> parse_peer(std::string_view text) {
 Result<> check_bench_options(const BenchOptions& options) {
   KVAULT_CHECK(check_heads(options));
   KVAULT_CHECK(check_presets(options));
-  for (const std::uint64_t n_token : options.n_tokens) {
-    KVAULT_CHECK(check_range("--n-token", n_token, 1, kTokenMax));
-    if (has_op(options, BenchOp::prefill) && options.n_q > n_token) {
-      return fail(Errc::invalid_argument,
-                  message("--n-q ", options.n_q, " exceeds --n-token ", n_token));
-    }
-  }
+  KVAULT_CHECK(check_lengths(options));
   for (const std::uint32_t n_thread : options.n_threads) {
     KVAULT_CHECK(check_range("--n-threads", n_thread, 1, kThreadMax));
   }
-  KVAULT_CHECK(check_range("--n-q", options.n_q, 1, kTokenMax));
   KVAULT_CHECK(check_range("--set-bytes", options.set_size_bytes, 1, kSetSizeBytesMax));
   if (!(options.min_time_s >= 0 && options.min_time_s <= kMinTimeMaxS)) {
     return fail(Errc::invalid_argument,

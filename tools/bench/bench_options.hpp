@@ -19,7 +19,7 @@ struct BenchOptions {
   std::vector<std::uint32_t> head_dims = {128};
   std::vector<std::string> presets = {"k4v4"};
   std::vector<std::uint32_t> n_threads = {1};
-  std::uint32_t n_q = 128;                         ///< of prefill; decode has one query
+  std::vector<std::uint32_t> n_qs = {128};         ///< of prefill; decode has one query
   std::vector<std::string> instruction_sets = {};  ///< empty: the best of this processor
   std::string device = "cpu";
   std::uint64_t set_size_bytes = std::uint64_t{256} << 20U;

@@ -14,8 +14,12 @@ template <class Row, class Visit>
 void visit_fields(Row& row, const Visit& visit) {
   visit("op", row.op, true);
   visit("device", row.device, true);
+  visit("adapter", row.adapter, false);
+  visit("adapter_kind", row.adapter_kind, false);
+  visit("driver", row.driver, false);
   visit("preset", row.preset, true);
   visit("layout", row.layout, false);
+  visit("sparse_values", row.sparse_values, false);
   visit("instruction_set", row.instruction_set, false);
   visit("head_dim", row.head_dim, true);
   visit("n_head", row.n_head, true);
@@ -86,7 +90,7 @@ Result<BenchRow> row_of(const Json& object, const std::string& where) {
 
 std::string label_of(const BenchRow& row) {
   std::string label = row.preset;
-  for (const std::string& part : {row.layout, row.instruction_set}) {
+  for (const std::string& part : {row.layout, row.sparse_values, row.instruction_set}) {
     if (!part.empty()) label += " " + part;
   }
   return row.n_thread > 0 ? message(label, " ", row.n_thread, "T") : label;
@@ -117,7 +121,8 @@ Result<> write_rows(const std::filesystem::path& path, const std::vector<BenchRo
 Result<std::vector<BenchRow>> read_rows(const std::filesystem::path& path) {
   std::ifstream stream(path);
   if (!stream) return fail(Errc::not_found, message("cannot read ", path.native()));
-  const Json list = Json::parse(stream, nullptr, false);
+  Json list = Json::parse(stream, nullptr, false);
+  if (list.is_object() && list.contains("rows")) list = Json(list["rows"]);
   if (!list.is_array()) {
     return fail(Errc::unknown_format, message(path.native(), " is no JSON list of rows"));
   }

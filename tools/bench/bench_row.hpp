@@ -16,8 +16,12 @@ namespace kvault::tools {
 struct BenchRow {
   std::string op;
   std::string device;
-  std::string preset;  ///< of kvault, or "ggml:q4_0"
-  std::string layout;  ///< of a peer's K and V: "cache" or "head"; else empty
+  std::string adapter;       ///< which of the backend's devices
+  std::string adapter_kind;  ///< "discrete", "cpu", ...
+  std::string driver;
+  std::string preset;         ///< of kvault, or "ggml:q4_0"
+  std::string layout;         ///< of a peer's K and V: "cache" or "head"; else empty
+  std::string sparse_values;  ///< on, and "none left out" or "all left out"; empty: off
   std::string instruction_set;
   std::uint32_t head_dim = 0;
   std::uint32_t n_head = 0;
@@ -31,8 +35,8 @@ struct BenchRow {
   double stored_gb_per_s = 0;
   std::uint64_t set_size_bytes = 0;
   std::uint64_t page_size_bytes = 0;
-  double read_bandwidth_gb_per_s = 0;
-  double fraction_of_bandwidth = 0;
+  std::optional<double> read_bandwidth_gb_per_s = {};  ///< of the host's memory; of a GPU's: none
+  std::optional<double> fraction_of_bandwidth = {};
   std::optional<double> port_limit_gb_per_s = {};
   std::optional<double> fraction_of_port_limit = {};
   std::optional<double> speedup_over_f16 = {};
@@ -46,7 +50,8 @@ std::string label_of(const BenchRow& row);
 /// A JSON list of objects.
 std::string to_json(const std::vector<BenchRow>& rows);
 Result<> write_rows(const std::filesystem::path& path, const std::vector<BenchRow>& rows);
-/// Refuses, with the path, what to_json has not written.
+/// From a list of rows, or from "rows" of a report's figures. Refuses, with the path, what to_json
+/// has not written.
 Result<std::vector<BenchRow>> read_rows(const std::filesystem::path& path);
 
 }  // namespace kvault::tools

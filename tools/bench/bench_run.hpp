@@ -1,9 +1,8 @@
 #pragma once
 
-#include <memory>
 #include <vector>
 
-#include "core/device/device.hpp"
+#include "core/base/result.hpp"
 #include "tools/bench/bench_options.hpp"
 #include "tools/bench/bench_row.hpp"
 #include "tools/bench/ggml_peer.hpp"
@@ -15,8 +14,5 @@ namespace kvault::tools {
 /// among them: it is what speedups are measured against. `peer` may be null.
 /// pre: check_bench_options(options)
 Result<std::vector<BenchRow>> run_bench(const BenchOptions& options, const GgmlPeer* peer);
-
-/// The device of the options, once per thread count and instruction set.
-Result<std::vector<std::unique_ptr<Device>>> open_bench_devices(const BenchOptions& options);
 
 }  // namespace kvault::tools

@@ -7,28 +7,26 @@
 #include <nlohmann/json.hpp>
 
 #include "tools/bench/attend_variant.hpp"
-#include "tools/bench/bench_run.hpp"
+#include "tools/bench/bench_device.hpp"
 #include "tools/bench/layer_set.hpp"
 #include "tools/bench/round_robin.hpp"
+#include "tools/bench/sparse_use.hpp"
 
 namespace kvault::tools {
 namespace {
 
 constexpr std::uint64_t kFirstLength = 1024;
 constexpr std::uint64_t kLastLength = 65536;
-/// Below what any page of spread attention holds, and far above what one holds beside a first page
-/// that has everything.
-constexpr float kNothingToLeaveOut = 1e-12F;
-constexpr float kAllToLeaveOut = 1e-3F;
-
 Result<SparseTimes> measure_length(Device& device, const Preset& preset, const BenchShape& shape,
                                    const BenchOptions& options) {
   const LayerSet spread(preset, shape, options.set_size_bytes);
   const LayerSet peaked(preset, shape, options.set_size_bytes, Attention::first_page);
-  KVAULT_TRY(const auto whole, AttendVariant::create(device, spread, shape, 1));
-  KVAULT_TRY(const auto none,
-             AttendVariant::create(device, spread, shape, 1, {kNothingToLeaveOut, 0}));
-  KVAULT_TRY(const auto all, AttendVariant::create(device, peaked, shape, 1, {kAllToLeaveOut, 0}));
+  const auto create = [&](const LayerSet& set, SparseUse use) {
+    return AttendVariant::create(device, set, shape, 1, sparse_values_of(use));
+  };
+  KVAULT_TRY(const auto whole, create(spread, SparseUse::off));
+  KVAULT_TRY(const auto none, create(spread, SparseUse::none_left_out));
+  KVAULT_TRY(const auto all, create(peaked, SparseUse::all_left_out));
   const std::array<Variant*, 3> variants = {whole.get(), none.get(), all.get()};
   KVAULT_TRY(const std::vector<Samples> samples,
              measure_in_turn(variants, {options.n_repetition, options.min_time_s},
@@ -70,7 +68,7 @@ Result<SparseCalibration> calibrate_sparse_values(const BenchOptions& options) {
     return fail(Errc::unsupported, message("--calibrate needs coded keys, not ", preset.name));
   }
   KVAULT_TRY(const auto devices, open_bench_devices(options));
-  Device& device = *devices.front();
+  Device& device = *devices.front().device;
   SparseCalibration answer = {.device = std::string(device.name()),
                               .instruction_set = std::string(device.caps().instruction_set),
                               .preset = std::string(preset.name),

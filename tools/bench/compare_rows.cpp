@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <tuple>
 
 #include "tools/cli/report.hpp"
@@ -10,15 +11,21 @@ namespace kvault::tools {
 namespace {
 
 auto identity_of(const BenchRow& row) {
-  return std::tie(row.op, row.device, row.preset, row.layout, row.instruction_set, row.head_dim,
-                  row.n_head, row.n_kv_head, row.n_token, row.n_q, row.n_thread);
+  return std::tie(row.op, row.device, row.preset, row.layout, row.sparse_values,
+                  row.instruction_set, row.head_dim, row.n_head, row.n_kv_head, row.n_token,
+                  row.n_q, row.n_thread);
 }
 
-const BenchRow* find_same(const std::vector<BenchRow>& rows, const BenchRow& row) {
+/// Takes the first equal variant out of `rows`: one that was measured twice, as in a report, meets
+/// its own other time.
+std::optional<BenchRow> take_same(std::vector<BenchRow>& rows, const BenchRow& row) {
   const auto found = std::find_if(rows.begin(), rows.end(), [&](const BenchRow& other) {
     return identity_of(other) == identity_of(row);
   });
-  return found == rows.end() ? nullptr : &*found;
+  if (found == rows.end()) return std::nullopt;
+  BenchRow same = *found;
+  rows.erase(found);
+  return same;
 }
 
 }  // namespace
@@ -26,9 +33,10 @@ const BenchRow* find_same(const std::vector<BenchRow>& rows, const BenchRow& row
 Result<RowComparison> compare_rows(const std::vector<BenchRow>& before,
                                    const std::vector<BenchRow>& after) {
   RowComparison comparison;
+  std::vector<BenchRow> unpaired = after;
   for (const BenchRow& row : before) {
-    const BenchRow* const same = find_same(after, row);
-    if (same == nullptr) {
+    const std::optional<BenchRow> same = take_same(unpaired, row);
+    if (!same) {
       ++comparison.n_only_before;
       continue;
     }
@@ -38,7 +46,7 @@ Result<RowComparison> compare_rows(const std::vector<BenchRow>& before,
     }
     comparison.pairs.push_back({row, *same});
   }
-  comparison.n_only_after = after.size() - std::min(after.size(), comparison.pairs.size());
+  comparison.n_only_after = unpaired.size();
   if (comparison.pairs.empty()) {
     return fail(Errc::not_found, message("no row of the first file (", before.size(),
                                          " rows) is in the second (", after.size(), " rows)"));

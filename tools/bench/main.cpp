@@ -4,6 +4,7 @@
 #include <string>
 
 #include "tools/bench/bench_command.hpp"
+#include "tools/bench/run_facts.hpp"
 #include "tools/cli/report.hpp"
 
 namespace {
@@ -20,6 +21,7 @@ int run(int argc, char** argv) {
   CLI::App app("kvault-bench: how fast kvault attends, encodes and reconstructs", "kvault-bench");
   app.set_version_flag("--version", "kvault-bench " KVAULT_VERSION_STRING);
   BenchFlags flags;
+  flags.report.command = command_of(argc, argv);
   add_bench_options(app, flags);
   try {
     app.parse(argc, argv);

@@ -50,7 +50,8 @@ std::vector<Line> lines_of(const std::vector<BenchRow>& rows) {
   std::vector<Line> lines;
   for (const BenchRow& row : rows) {
     if (!(row.time_us > 0) || row.n_token == 0) continue;
-    const std::string label = message(row.op, " ", row.head_dim, " ", label_of(row));
+    const std::string n_q = row.n_q > 1 ? message(" n_q ", row.n_q) : "";
+    const std::string label = message(row.op, n_q, " ", row.head_dim, " ", label_of(row));
     auto line = std::find_if(lines.begin(), lines.end(),
                              [&](const Line& known) { return known.label == label; });
     if (line == lines.end()) line = lines.insert(lines.end(), Line{label, {}});

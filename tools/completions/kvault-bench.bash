@@ -27,15 +27,16 @@ _kvault_bench() {
       return
       ;;
     --n-token | --n-head | --n-kv-head | --n-q | --n-threads | --set-bytes | --repetitions | \
-      --min-time) return ;;
+      --min-time | --time-limit | --note) return ;;
   esac
   case "$current" in
     -*)
       COMPREPLY=($(compgen -W "--op --n-token --n-head --n-kv-head --head-dim --preset --n-threads
         --n-q --instruction-set --device --set-bytes --repetitions --min-time --json --svg
-        --compare --calibrate --peer --version --help" -- "$current"))
+        --compare --calibrate --peer --report --quick --time-limit --note --version
+        --help" -- "$current"))
       ;;
-    *)  # of --json, --svg, --calibrate and --compare; a folder after --peer ggml=
+    *)  # of --json, --svg, --report, --calibrate and --compare; a folder after --peer ggml=
       COMPREPLY=($(compgen -f -- "$current"))
       ;;
   esac

@@ -117,6 +117,44 @@ TEST_CASE("short: bench: files of rows are written and compared") {
   CHECK(compared.out.find("4 in both, 0 only before, 0 only after") != std::string::npos);
 }
 
+TEST_CASE("short: bench: a prefill of several sizes") {
+  const Folder folder;
+  const RunResult result =
+      run_bench(folder, kSmall + std::string("--op decode,prefill --n-q 32,64 --json"));
+  INFO(result.err);
+  REQUIRE(result.exit_code == 0);
+  std::multiset<int> n_qs;
+  for (const Json& row : Json::parse(result.out, nullptr, false))
+    n_qs.insert(row["n_q"].get<int>());
+  CHECK(n_qs == std::multiset<int>{1, 1, 1, 1, 16, 16, 16, 16, 32, 32, 32, 32, 64, 64, 64, 64});
+}
+
+TEST_CASE("short: bench: a report has every row of its plan, measured or named") {
+  const Folder folder;
+  const RunResult result = run_bench(
+      folder, "--report '" + folder / "page.md" + "' --quick --time-limit 3 --note 'Two | words'");
+  INFO(result.err);
+  REQUIRE(result.exit_code == 0);
+  CHECK(result.out.find("page.md") != std::string::npos);
+  const std::vector<char> json = read_bytes(folder / "page/figures.json");
+  const Json figures = Json::parse(json.begin(), json.end(), nullptr, false);
+  REQUIRE(figures.is_object());
+  // Presets of lengths, heads and queries; encode, reconstruct, sparse values.
+  CHECK(figures["rows"].size() + figures["left_out"].size() == 5 * (3 + 9 + 5) + 4 + 5 + 4);
+  CHECK(figures["n_group"] == figures["n_group_done"]);
+  CHECK(figures["backend"] == "cpu");
+  for (const Json& row : figures["rows"]) CHECK(row["time_us"].get<double>() > 0);
+  for (const Json& row : figures["left_out"]) CHECK(!row["why"].get<std::string>().empty());
+  const std::vector<char> bytes = read_bytes(folder / "page.md");
+  const std::string page(bytes.begin(), bytes.end());
+  for (const char* part : {"# ", "Two \\| words", "--quick --time-limit 3", "| tokens | f16 |",
+                           "page/decode.svg", "page/figures.json"}) {
+    INFO("wanted: " << part);
+    CHECK(page.find(part) != std::string::npos);
+  }
+  CHECK(page.find("nan") == std::string::npos);
+}
+
 TEST_CASE("short: bench: what it cannot do is refused in one line with the numbers") {
   const Folder folder;
   check_bench_refused(folder, "--head-dim 100", {"--head-dim 100", "96, 112"});
@@ -126,6 +164,12 @@ TEST_CASE("short: bench: what it cannot do is refused in one line with the numbe
   check_bench_refused(folder, "--op prefill --n-token 64", {"128", "64"});
   check_bench_refused(folder, "--preset k9v9", {"k9v9", "k4v4"});
   check_bench_refused(folder, "--device abacus", {"abacus", "cpu"});
+  check_bench_refused(folder, "--device cpu:", {"cpu:", "colon"});
+  check_bench_refused(folder, "--device abacus --report '" + folder / "r" + "'", {"abacus", "cpu"});
+  check_bench_refused(folder, "--report '" + folder / "r" + "' --op encode", {"--report", "--op"});
+  check_bench_refused(folder, "--report '" + folder / "r" + "' --n-threads 1,2", {"--report"});
+  check_bench_refused(folder, "--report /dev/null/r", {"/dev/null/r"});
+  check_bench_refused(folder, "--quick", {"--quick", "--report"});
   check_bench_refused(folder, "--instruction-set mmx", {"mmx"});
   check_bench_refused(folder, "--n-threads 1000", {"1000", "256"});
   check_bench_refused(folder, "--min-time soon", {"soon"});
@@ -144,6 +188,7 @@ TEST_CASE("short: bench: help shows examples") {
   CHECK(help.exit_code == 0);
   CHECK(help.out.find("Examples:") != std::string::npos);
   CHECK(help.out.find("--peer ggml=DIR") != std::string::npos);
+  CHECK(help.out.find("--report docs/benchmarks") != std::string::npos);
   const RunResult version = run_bench(folder, "--version");
   CHECK(version.exit_code == 0);
   CHECK(version.out.starts_with("kvault-bench 0."));

@@ -36,6 +36,7 @@ TEST_CASE("bench options: what cannot be measured is refused with its number") {
   check_refused({.presets = {"k4v4", "k5v5"}}, {"\"k5v5\"", "k8v4"});
   check_refused({.n_threads = {1, 257}}, {"--n-threads 257", "256"});
   check_refused({.ops = {BenchOp::prefill}, .n_tokens = {127}}, {"--n-q 128", "--n-token 127"});
+  check_refused({.n_qs = {4, 0}}, {"--n-q 0"});
   check_refused({.set_size_bytes = 0}, {"--set-bytes 0"});
   check_refused({.min_time_s = -1}, {"--min-time -1"});
   check_refused({.peer = "ggml="}, {"--peer \"ggml=\""});

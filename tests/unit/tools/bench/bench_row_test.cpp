@@ -36,6 +36,8 @@ TEST_CASE("bench rows: a file gives back what was written") {
   BenchRow second = make_row("ggml:q4_0", 1024, 7);
   second.layout = "cache";
   second.port_limit_gb_per_s.reset();
+  second.adapter = "Model T";
+  second.read_bandwidth_gb_per_s = 12.5;
   REQUIRE(write_rows(path, {first, second}));
   const auto rows = read_rows(path);
   REQUIRE(rows);
@@ -47,9 +49,14 @@ TEST_CASE("bench rows: a file gives back what was written") {
   CHECK(*(*rows)[0].port_limit_gb_per_s == 30.5);
   CHECK(*(*rows)[0].input_gb_per_s == 1.5);
   CHECK_FALSE((*rows)[0].speedup_over_f16);
+  CHECK_FALSE((*rows)[0].read_bandwidth_gb_per_s);
+  CHECK(*(*rows)[1].read_bandwidth_gb_per_s == 12.5);
+  CHECK((*rows)[1].adapter == "Model T");
   CHECK((*rows)[1].layout == "cache");
   CHECK_FALSE((*rows)[1].port_limit_gb_per_s);
   CHECK(to_json(*rows) == to_json({first, second}));
+  std::ofstream(path) << "{\"rows\": " << to_json({first, second}) << "}";  // a report's figures
+  CHECK(read_rows(path)->size() == 2);
 }
 
 TEST_CASE("bench rows: what is no file of rows is refused by name") {
@@ -91,15 +98,25 @@ TEST_CASE("bench compare: equal variants are paired, their ratio is after over b
   CHECK(table.back().back() == "1.000");  // the geometric mean
 }
 
+TEST_CASE("bench compare: a variant that was measured twice meets its own other time") {
+  const std::vector<BenchRow> rows = {make_row("k4v4", 1024, 100), make_row("k4v4", 1024, 200)};
+  const auto comparison = compare_rows(rows, rows);
+  REQUIRE(comparison);
+  REQUIRE(comparison->pairs.size() == 2);
+  CHECK(comparison->pairs[1].time_ratio() == 1);
+  CHECK(comparison->n_only_after == 0);
+}
+
 TEST_CASE("bench compare: another shape, set, layout or thread count is another variant") {
   const BenchRow row = make_row("k4v4", 1024, 100);
-  std::vector<BenchRow> others(6, row);
+  std::vector<BenchRow> others(7, row);
   others[0].head_dim = 64;
   others[1].instruction_set = "avx512";
   others[2].layout = "head";
   others[3].n_thread = 1;
   others[4].n_q = 2;
   others[5].op = "prefill";
+  others[6].sparse_values = "all left out";
   const auto comparison = compare_rows({row}, others);
   REQUIRE_FALSE(comparison);
   CHECK(comparison.error().code == Errc::not_found);

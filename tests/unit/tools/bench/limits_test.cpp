@@ -54,8 +54,8 @@ TEST_CASE("bench row: what follows from times") {
   CHECK(row.time_min_us == 100);
   CHECK(row.n_repetition == 3);
   CHECK(row.stored_gb_per_s == doctest::Approx(5));
-  CHECK(row.read_bandwidth_gb_per_s == doctest::Approx(10.73741824));
-  CHECK(row.fraction_of_bandwidth == doctest::Approx(5 / 10.73741824));
+  CHECK(*row.read_bandwidth_gb_per_s == doctest::Approx(10.73741824));
+  CHECK(*row.fraction_of_bandwidth == doctest::Approx(5 / 10.73741824));
   CHECK(*row.port_limit_gb_per_s == doctest::Approx(40));
   CHECK(*row.fraction_of_port_limit == doctest::Approx(0.125));
   CHECK_FALSE(row.input_gb_per_s);
@@ -72,7 +72,8 @@ TEST_CASE("bench row: encode names what went in, reconstruct what came out, neit
   CHECK(*row.input_gb_per_s == doctest::Approx(20));
   CHECK_FALSE(row.output_gb_per_s);
   CHECK_FALSE(row.port_limit_gb_per_s);
-  CHECK(row.fraction_of_bandwidth == 0);
+  CHECK_FALSE(row.read_bandwidth_gb_per_s);
+  CHECK_FALSE(row.fraction_of_bandwidth);
   contestant.row.op = "reconstruct";
   row = finish_row(contestant, samples, 0, 0);
   CHECK(*row.output_gb_per_s == doctest::Approx(20));
