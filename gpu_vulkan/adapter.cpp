@@ -107,7 +107,6 @@ void read_properties(const VkPhysicalDeviceProperties& properties,
   adapter.driver =
       message(std::string_view(core12.driverName), " ", std::string_view(core12.driverInfo));
   adapter.uuid = hex(core11.deviceUUID, VK_UUID_SIZE);
-  adapter.subgroup_size = core11.subgroupSize;
   adapter.shared_size_bytes = properties.limits.maxComputeSharedMemorySize;
   adapter.cache_uuid.assign(properties.pipelineCacheUUID,
                             properties.pipelineCacheUUID + VK_UUID_SIZE);
@@ -185,9 +184,6 @@ Adapter describe_adapter(const Api& api, VkPhysicalDevice device) {
   adapter.import_alignment_bytes = import.minImportedHostPointerAlignment;
   adapter.is_dot_product_fast = dot.integerDotProduct4x8BitPackedSignedAccelerated != 0;
   adapter.has_memory_budget = enable(api, adapter, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
-  adapter.has_cooperative_matrix = has_extension(api, device, "VK_KHR_cooperative_matrix");
-  adapter.has_statistics =
-      enable(api, adapter, VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME);
   // Has to be enabled where it is there.
   enable(api, adapter, "VK_KHR_portability_subset");
   read_properties(properties.properties, core11, core12, adapter);

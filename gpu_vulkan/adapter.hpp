@@ -19,14 +19,11 @@ struct Adapter {
   VkPhysicalDeviceType type = VK_PHYSICAL_DEVICE_TYPE_OTHER;
   std::uint32_t queue_family = 0;
   std::uint32_t shared_size_bytes = 0;  ///< shared memory of a workgroup
-  std::uint32_t subgroup_size = 0;
   std::uint64_t buffer_size_max_bytes = std::numeric_limits<std::uint64_t>::max();
   std::uint64_t import_alignment_bytes = 0;  ///< 0: host memory cannot be imported
   bool has_memory_budget = false;
   bool has_dot_product = false;      ///< of four bytes, in the shader
   bool is_dot_product_fast = false;  ///< in hardware
-  bool has_cooperative_matrix = false;
-  bool has_statistics = false;  ///< of compiled shaders
   std::vector<std::uint8_t> cache_uuid;
   std::vector<const char*> extensions;  ///< of those it has, what to enable
 

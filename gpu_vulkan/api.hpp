@@ -65,16 +65,12 @@
   X(vkGetBufferMemoryRequirements)        \
   X(vkGetDeviceQueue)                     \
   X(vkGetPipelineCacheData)               \
-  X(vkGetSemaphoreCounterValue)           \
   X(vkMapMemory)                          \
   X(vkQueueSubmit)                        \
   X(vkResetCommandBuffer)                 \
   X(vkWaitSemaphores)
 
-#define KVAULT_VULKAN_OPTIONAL_DEVICE_FUNCTIONS(X) \
-  X(vkGetMemoryHostPointerPropertiesEXT)           \
-  X(vkGetPipelineExecutableStatisticsKHR)          \
-  X(vkGetPipelineExecutablePropertiesKHR)
+#define KVAULT_VULKAN_OPTIONAL_DEVICE_FUNCTIONS(X) X(vkGetMemoryHostPointerPropertiesEXT)
 
 namespace kvault::vulkan {
 

@@ -165,9 +165,6 @@ Result<> Context::create_device() {
   queue.queueFamilyIndex = adapter_.queue_family;
   queue.queueCount = 1;
   queue.pQueuePriorities = &priority;
-  VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR statistics = {};
-  statistics.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR;
-  statistics.pipelineExecutableInfo = VK_TRUE;
   VkPhysicalDeviceShaderIntegerDotProductFeatures dot = {};
   dot.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES;
   dot.shaderIntegerDotProduct = VK_TRUE;
@@ -175,12 +172,7 @@ Result<> Context::create_device() {
   features.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES;
   features.bufferDeviceAddress = VK_TRUE;
   features.timelineSemaphore = VK_TRUE;
-  void** tail = &features.pNext;
-  if (adapter_.has_dot_product) {
-    *tail = &dot;
-    tail = &dot.pNext;
-  }
-  if (adapter_.has_statistics) *tail = &statistics;
+  if (adapter_.has_dot_product) features.pNext = &dot;
   VkDeviceCreateInfo info = {};
   info.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO;
   info.pNext = &features;
@@ -193,7 +185,6 @@ Result<> Context::create_device() {
   KVAULT_CHECK(api_.load_device(device_));
   api_.vkGetDeviceQueue(device_, adapter_.queue_family, 0, &queue_);
   has_dot_product_ = adapter_.has_dot_product;
-  has_statistics_ = adapter_.has_statistics;
   imports_host_memory_ = adapter_.import_alignment_bytes > 0 && adapter_.is_integrated();
   return {};
 }

@@ -64,7 +64,6 @@ class Context {
   /// the device's own.
   bool imports_host_memory() const { return imports_host_memory_; }
   bool has_dot_product() const { return has_dot_product_; }
-  bool has_statistics() const { return has_statistics_; }
   /// The types of memory for a kind among those of `type_bits`, best first; none may be there.
   std::vector<std::uint32_t> memory_types(MemoryKind kind, std::uint32_t type_bits) const;
   std::uint64_t heap_size_bytes(std::uint32_t memory_type) const {
@@ -91,7 +90,6 @@ class Context {
   bool is_borrowed_ = false;
   bool imports_host_memory_ = false;
   bool has_dot_product_ = false;
-  bool has_statistics_ = false;
 };
 
 }  // namespace kvault::vulkan

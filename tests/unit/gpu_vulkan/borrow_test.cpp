@@ -17,7 +17,6 @@ TEST_CASE("vulkan borrow: nothing optional is used that the engine does not name
   REQUIRE(plain);
   CHECK_FALSE((*plain)->has_dot_product());
   CHECK_FALSE((*plain)->imports_host_memory());
-  CHECK_FALSE((*plain)->has_statistics());
   CHECK((*plain)->memory_budget_bytes() == 0);
   CHECK_FALSE(AttendPath::of(**plain).uses_dot_product);
   // All that the adapter has is enabled on a device of our own.
