@@ -107,7 +107,6 @@ Result<SequenceEntry> AttendRecorder::enter(const AttendSequence& sequence) {
   }
   entry.n_token = static_cast<std::uint32_t>(sequence.n_token);
   entry.first_page = static_cast<std::uint32_t>(sequence.first_page);
-  entry.n_page = static_cast<std::uint32_t>(sequence.pages.size() / args_.n_kv_head);
   entry.first_q_position = static_cast<std::int32_t>(sequence.first_q_position);
   entry.is_causal = mask.causal ? 1 : 0;
   entry.window = std::min<std::uint32_t>(mask.window, static_cast<std::uint32_t>(kPositionMax));

@@ -25,7 +25,6 @@ struct SequenceEntry {
   std::uint32_t mask_stride;
   std::uint32_t n_token;
   std::uint32_t first_page;
-  std::uint32_t n_page;
   std::int32_t first_q_position;
   std::uint32_t is_causal;
   std::uint32_t window;
@@ -35,9 +34,8 @@ struct SequenceEntry {
   float softcap;
   std::uint32_t key_dim;
   std::uint32_t value_dim;
-  std::uint32_t unused;
 };
-static_assert(sizeof(SequenceEntry) == 80);
+static_assert(sizeof(SequenceEntry) == 72);
 
 /// Up to n_column rows of a kv head.
 struct TileEntry {

@@ -16,7 +16,6 @@ struct Sequence {
   uint mask_stride;
   uint n_token;
   uint first_page;
-  uint n_page;
   int first_q_position;
   uint is_causal;
   uint window;
@@ -26,7 +25,6 @@ struct Sequence {
   float softcap;
   uint key_dim;
   uint value_dim;
-  uint unused;
 };
 layout(buffer_reference, std430, buffer_reference_align = 8) buffer Sequences { Sequence at[]; };
 

@@ -17,7 +17,7 @@ void load_factor(EncodeJob job) {
   const bool is_equalised = (push.equaliser.x | push.equaliser.y) != 0;
   for (uint dim = gl_LocalInvocationIndex; dim < kHeadDim; dim += KVAULT_THREADS) {
     float value = Floats(push.rotation).at[dim];
-    if (is_equalised) value *= half_at(Words(push.equaliser), job.index * kHeadDim + dim);
+    if (is_equalised) value *= load_half(Words(push.equaliser), job.index * kHeadDim + dim);
     factor[dim] = value;
   }
 }

@@ -62,10 +62,6 @@ uint bfloat16_bits_of_float(uint bits) {
   return (bits + 0x7FFFu + ((bits >> 16) & 1)) >> 16;
 }
 
-float half_at(Words words, uint index) {
-  return uintBitsToFloat(float_bits_of_half((words.at[index / 2] >> (16 * (index & 1))) & 0xFFFFu));
-}
-
 // The bits of the float that element `index` of raw rows is.
 uint float_bits_at(Words words, uint format, uint index) {
   if (format == KVAULT_FORMAT_RAW_F32) return words.at[index];

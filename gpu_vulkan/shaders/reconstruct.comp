@@ -50,15 +50,15 @@ void load_planes(ReconstructJob job, uint group) {
     float value = Floats(push.rotation).at[dim];
     if (is_equalised) {
       const uint first_entry = (job.index - push.first_index) * kHeadDim;
-      value /= half_at(Words(push.equaliser), first_entry + dim);
+      value /= load_half(Words(push.equaliser), first_entry + dim);
     }
     factor[dim] = value;
     mean[dim] = 0;
-    if (push.is_centred != 0) mean[dim] = half_at(means, dim);
+    if (push.is_centred != 0) mean[dim] = load_half(means, dim);
   }
   Words scales = Words(address_add(job.block, scale_offset_bytes(kFormat, kHeadDim)));
   for (uint row = gl_LocalInvocationIndex; row < kGroupRows; row += KVAULT_THREADS) {
-    row_step[row] = half_at(scales, group * kGroupRows + row) * push.step;
+    row_step[row] = load_half(scales, group * kGroupRows + row) * push.step;
   }
 }
 
