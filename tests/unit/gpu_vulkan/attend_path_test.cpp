@@ -9,8 +9,8 @@
 #include "tests/unit/gpu_vulkan/device_case.hpp"
 #include "tests/unit/gpu_vulkan/open_context.hpp"
 
-// The pipelines that attend takes on other adapters than this machine's: they answer within the
-// same bounds. Conformance tests take those that were chosen.
+// All pipelines of attend, those that it takes on other adapters than this machine's too, answer
+// within the same bounds. Conformance tests take those that were chosen.
 
 namespace kvault {
 namespace {
@@ -82,6 +82,10 @@ void check_path(const vulkan::AttendPath& path) {
       }
     }
   }
+}
+
+TEST_CASE("vulkan attend: pipelines for every shape") {
+  check_path({.is_specialised = false, .uses_dot_product = false});
 }
 
 TEST_CASE("vulkan attend: pipelines made for one shape and format") {
