@@ -2,6 +2,8 @@
 
 #include <map>
 #include <memory>
+#include <set>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -17,7 +19,9 @@ namespace kvault {
 inline constexpr const char* kCatalogFile = "catalog.sqlite";
 
 /// The Store: packs, catalog and the records in between. store_open.cpp makes it, store.cpp holds
-/// the verbs of sessions and records, store_commit.cpp the commit.
+/// the verbs of sessions, store_records.cpp those of records, store_commit.cpp the commit,
+/// store_fork.cpp forks and matches, store_verify.cpp verify and repair, store_maintain.cpp quota
+/// and expiry, store_compact.cpp what moves records from pack to pack.
 class DiskStore final : public Store {
  public:
   struct Parts {
@@ -30,6 +34,7 @@ class DiskStore final : public Store {
     std::uint64_t epoch = 0;
   };
   explicit DiskStore(Parts parts);
+  ~DiskStore() override;
 
   const OpenReport& open_report() const override { return parts_.report; }
 
@@ -39,6 +44,13 @@ class DiskStore final : public Store {
   Result<std::vector<SessionInfo>> list_sessions(std::string_view after_name,
                                                  std::uint32_t limit) override;
   Result<> remove_session(const SessionId& id) override;
+  Result<SessionInfo> update_session(const SessionId& id, const SessionChange& change) override;
+  Result<ForkInfo> fork_session(const SessionId& source, std::uint64_t n_token,
+                                std::string name) override;
+  Result<MatchInfo> match(const SessionDescription& description,
+                          std::span<const std::uint32_t> token_ids) override;
+  Result<> hold(const SessionId& id) override;
+  void release(const SessionId& id) override;
 
   Result<RecordHandle> begin_record(const SessionId& session, RecordDraft draft) override;
   Result<> write_payload(RecordHandle handle, std::uint64_t offset_bytes,
@@ -51,33 +63,94 @@ class DiskStore final : public Store {
   Result<Attachment> attach(const SessionId& session) override;
   Result<StoreStats> stats() override;
   Result<VerifyReport> verify(const std::optional<SessionId>& session) override;
+  Result<VerifyReport> repair(const SessionId& session) override;
+  Result<MaintainReport> maintain() override;
 
  private:
   using Pending = std::map<RecordHandle, PendingRecord>;
 
+  /// A record without payload on its way into the log: commits and tombstones.
+  struct LogEntry {
+    RecordHeader header;
+    std::vector<std::byte> meta{};
+    CommitPlace place{};  ///< set by write_log()
+  };
+
   PackSet& packs() { return parts_.packs; }
   Catalog& catalog() { return parts_.catalog; }
   Result<> before_catalog() const;
+  Result<> require_name_is_free(std::string_view name);
   Result<const SessionDescription*> description_of(const SessionId& id);
+  Result<PrefixKey> root_prefix_of(const SessionDescription& description) const;
   Result<Pending::iterator> find_pending(RecordHandle handle);
   void drop_pending(Pending::iterator record);
+  SessionInfo info_of(const SessionRow& row) const;
 
   Result<std::vector<PendingRecord>> take_records(const SessionId& session,
                                                   const std::vector<RecordHandle>& handles);
   Result<CommitInfo> commit_records(const SessionId& session, const CommitRequest& request,
                                     std::vector<PendingRecord>& records);
   Result<> set_page_keys(const SessionState& before, std::vector<PendingRecord>& records);
+  void set_page_digests(std::vector<PendingRecord>& records, SessionState& after);
+  Result<std::uint64_t> share_known_pages(SessionState& after);
   Result<> write_heads(std::vector<PendingRecord>& records);
-  /// Writes a record without payload to the log and syncs it.
-  Result<CommitPlace> write_commit(RecordHeader& header, std::span<const std::byte> meta,
-                                   const std::vector<PendingRecord>& records);
+  /// Commit records of these states; sets their places. pre: place.transaction is a new one.
+  /// What they name in `touched` is synced before they are written, but for what shares their sync.
+  Result<> write_commits(std::span<SessionState> states, std::set<PackName> touched);
+  Result<> write_log(std::span<LogEntry> entries, std::set<PackName> touched);
+
+  Result<MatchInfo> match_with(const SessionId& id, std::span<const std::uint32_t> token_ids,
+                               std::uint64_t n_page);
+  Result<PayloadMeta> payload_meta_of(const LiveRecord& live);
+  Result<KeptPosition> kept_position_of(const SessionState& state, std::uint64_t n_token);
+
+  Result<KeptPosition> kept_before(const SessionState& state, std::uint64_t limit);
   void verify_session(const SessionState& state, VerifyReport& report);
+
+  Result<> expire(MaintainReport& report);
+  Result<> sweep(MaintainReport& report);
+  Result<> make_room(std::uint64_t length_bytes, MaintainReport& report);
+  Result<bool> free_some(std::uint64_t lacking_bytes, std::uint64_t& n_move_left,
+                         MaintainReport& report);
+  Result<bool> evict_one(MaintainReport& report);
+  Result<> save_uses();
+  std::uint64_t disk_bytes() const;
+  std::uint64_t room_bytes() const;
+
+  struct DeadPack {
+    PackName name;
+    std::uint64_t dead_bytes = 0;
+    std::uint64_t size_bytes = 0;
+  };
+  Result<std::vector<DeadPack>> dead_packs();
+  Result<bool> can_empty(PackName pack, std::uint64_t live_bytes, const HeldPacks& held);
+  Result<std::uint64_t> dead_bytes();
+  /// Empties the pack with the most dead bytes, if at least this share of it is dead; false where
+  /// there is none.
+  Result<bool> compact_one(double dead_share_min, std::uint64_t move_bytes_max,
+                           MaintainReport& report);
+  /// One emptying of a pack, under way.
+  struct Move {
+    PackName pack;
+    std::uint64_t bytes_max = 0;
+    std::uint64_t moved_bytes = 0;
+    std::map<RecordPlace, LiveRecord> moved{};  ///< from where, to what
+    std::vector<PackRoom> rooms{};
+  };
+  Result<bool> move_once(Move& move, LiveRecord& live, MaintainReport& report);
+  Result<std::vector<SessionState>> move_all(Move& move, MaintainReport& report);
+  Result<> compact(PackName pack, std::uint64_t move_bytes_max, MaintainReport& report);
+  Result<LiveRecord> move_record(const LiveRecord& live, std::vector<PackRoom>& rooms);
 
   Parts parts_;
   std::uint64_t next_transaction_;
   std::uint64_t next_handle_ = 1;
   Pending pending_;
-  std::map<SessionId, SessionDescription> descriptions_;  ///< read once; they never change
+  std::map<SessionId, SessionDescription> descriptions_;  ///< read once; names may change
+  std::map<SessionId, std::uint32_t> holds_;
+  std::map<SessionId, std::uint64_t> used_at_s_;  ///< not yet in the catalog
+  std::set<PackName> damaged_packs_;              ///< compaction met damage there: never moved
+  StoreCounters counters_;
 };
 
 }  // namespace kvault

@@ -6,6 +6,7 @@
 
 #include "core/base/assert.hpp"
 #include "core/os/directory.hpp"
+#include "core/os/lock.hpp"
 
 namespace kvault {
 namespace {
@@ -194,12 +195,21 @@ Result<> PackSet::sync_all() const {
   return sync_directory(options_.directory);
 }
 
-Result<> PackSet::remove(PackName pack) {
-  KVAULT_ASSERT(!writers_.contains(pack));
-  KVAULT_CHECK(remove_file(path_of(pack)));
+void PackSet::leave_current() {
+  for (std::optional<PackName>& current : current_) {
+    if (!current || writers_[*current].n_reserved > 0) continue;
+    writers_.erase(*current);
+    current.reset();
+  }
+}
+
+Result<bool> PackSet::remove(PackName pack) {
+  KVAULT_ASSERT(is_idle(pack));
+  KVAULT_TRY(const bool is_removed, remove_if_unlocked(path_of(pack)));
+  if (!is_removed) return false;
   KVAULT_CHECK(sync_directory(options_.directory));
   entries_.erase(pack);
-  return {};
+  return true;
 }
 
 }  // namespace kvault

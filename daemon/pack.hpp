@@ -69,8 +69,12 @@ class PackSet {
   std::filesystem::path path_of(PackName pack) const;
   /// Returns when all packs are on the medium, whoever wrote them. pre: no pack was begun.
   Result<> sync_all() const;
-  /// Removes a pack's file, durably. pre: it was there before open().
-  Result<> remove(PackName pack);
+  /// Whether nobody writes to a pack, or will.
+  bool is_idle(PackName pack) const { return !writers_.contains(pack); }
+  /// Lets the next reservation of each kind begin a new pack; packs with reservations stay.
+  void leave_current();
+  /// Removes a pack's file, durably; false where a reader has locked it. pre: is_idle()
+  Result<bool> remove(PackName pack);
 
  private:
   struct Writer {

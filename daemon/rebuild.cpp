@@ -60,10 +60,10 @@ Result<std::vector<std::byte>> read_record(const PackSet& packs, PackName pack,
   return bytes;
 }
 
-Result<> check_same(const RecordHeader& header, const SessionId& session, const LiveRecord& live) {
+Result<> check_same(const RecordHeader& header, const LiveRecord& live) {
   const bool is_page = live.kind == RecordKind::page;
-  const bool is_same = header.session == session && header.kind == live.kind &&
-                       header.checksum == live.checksum && header.transaction == live.transaction &&
+  const bool is_same = header.kind == live.kind && header.checksum == live.checksum &&
+                       header.transaction == live.transaction &&
                        header.length_bytes == live.length_bytes &&
                        header.first_token == live.first_token &&
                        (is_page ? header.n_token == live.n_token : header.n_token >= live.n_token);
@@ -73,34 +73,49 @@ Result<> check_same(const RecordHeader& header, const SessionId& session, const 
                                      " is another one than the commit record names"));
 }
 
+/// Digests of a session's pages, in order. pre: the record is there, and the page before is done.
+Result<> add_digest(const NamespaceKey& secret, const RecordHeader& header,
+                    std::span<const std::byte> head, SessionState& state) {
+  KVAULT_TRY(const PayloadMeta meta, parse_payload_meta(header, head));
+  const std::uint64_t first = header.first_token;
+  std::optional<PrefixKey> parent = state.root_prefix;
+  if (first > 0) parent = state.page_digests[first - kPageTokens].prefix;
+  state.page_digests[first] = {next_prefix(secret, parent, meta.token_ids),
+                               content_key(secret, header.key, meta)};
+  return {};
+}
+
 /// A commit whose records are all there; what it wrote itself is read to the last byte.
-Result<SessionState> adopt(const PackSet& packs, const Candidate& candidate) {
+Result<SessionState> adopt(const PackSet& packs, const NamespaceKey& secret,
+                           const Candidate& candidate) {
   SessionState state{.id = candidate.header.session,
                      .commit_number = candidate.header.commit_number,
-                     .place = candidate.place(),
-                     .meta = {}};
+                     .place = candidate.place()};
   KVAULT_CHECK(verify_commit_record(packs, state.id, state.place, state.meta));
+  KVAULT_TRY(const std::vector<std::byte> identity, serialise_identity(state.meta.description));
+  state.root_prefix = root_prefix(secret, identity);
   std::vector<std::byte> head;
   for (const LiveRecord& live : state.meta.records) {
     if (live.transaction == candidate.header.transaction) {
-      KVAULT_CHECK(verify_live_record(packs, state.id, live));
-      continue;
+      KVAULT_CHECK(verify_live_record(packs, live));
     }
     KVAULT_TRY(const RecordHeader header,
                packs.read_head({live.pack_kind, live.pack_number}, live.offset_bytes, head));
-    KVAULT_CHECK(check_same(header, state.id, live));
+    KVAULT_CHECK(check_same(header, live));
+    if (live.kind == RecordKind::page) KVAULT_CHECK(add_digest(secret, header, head, state));
   }
   return state;
 }
 
-void take_newest(const PackSet& packs, std::vector<Candidate>& candidates, Rebuilt& rebuilt) {
+void take_newest(const PackSet& packs, const NamespaceKey& secret,
+                 std::vector<Candidate>& candidates, Rebuilt& rebuilt) {
   std::sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) {
     return std::tuple(a.header.commit_number, a.header.transaction) >
            std::tuple(b.header.commit_number, b.header.transaction);
   });
   for (const Candidate& candidate : candidates) {
     if (candidate.header.kind == RecordKind::tombstone) return;
-    Result<SessionState> state = adopt(packs, candidate);
+    Result<SessionState> state = adopt(packs, secret, candidate);
     if (state) {
       rebuilt.sessions.push_back(std::move(*state));
       return;
@@ -143,13 +158,17 @@ void make_names_unique(Rebuilt& rebuilt) {
 
 }  // namespace
 
-Result<RecordHeader> verify_live_record(const PackSet& packs, const SessionId& session,
-                                        const LiveRecord& live) {
-  KVAULT_TRY(const std::vector<std::byte> bytes,
-             read_record(packs, {live.pack_kind, live.pack_number}, live.offset_bytes));
+Result<std::vector<std::byte>> read_live_record(const PackSet& packs, const LiveRecord& live) {
+  KVAULT_TRY(std::vector<std::byte> bytes,
+             read_record(packs, place_of(live).pack, live.offset_bytes));
   KVAULT_TRY(const RecordHeader header, verify_record(bytes));
-  KVAULT_CHECK(check_same(header, session, live));
-  return header;
+  KVAULT_CHECK(check_same(header, live));
+  return bytes;
+}
+
+Result<RecordHeader> verify_live_record(const PackSet& packs, const LiveRecord& live) {
+  KVAULT_TRY(const std::vector<std::byte> bytes, read_live_record(packs, live));
+  return parse_header(bytes);
 }
 
 Result<RecordHeader> verify_commit_record(const PackSet& packs, const SessionId& session,
@@ -166,7 +185,7 @@ Result<RecordHeader> verify_commit_record(const PackSet& packs, const SessionId&
   return header;
 }
 
-Rebuilt rebuild_from_packs(const PackSet& packs) {
+Rebuilt rebuild_from_packs(const PackSet& packs, const NamespaceKey& secret) {
   Rebuilt rebuilt;
   rebuilt.epoch = packs.epoch_max();
   Candidates candidates;
@@ -178,7 +197,7 @@ Rebuilt rebuild_from_packs(const PackSet& packs) {
       scan_pack(packs, name, entry.size_bytes, rebuilt, candidates);
     }
   }
-  for (auto& [session, found] : candidates) take_newest(packs, found, rebuilt);
+  for (auto& [session, found] : candidates) take_newest(packs, secret, found, rebuilt);
   make_names_unique(rebuilt);
   return rebuilt;
 }

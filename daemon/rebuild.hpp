@@ -26,11 +26,13 @@ struct Rebuilt {
 /// highest (commit number, transaction) whose records are all there; what that commit itself wrote
 /// is verified to the last byte, because its sync may have been cut short. Errors of reading are
 /// damage, not errors.
-Rebuilt rebuild_from_packs(const PackSet& packs);
+Rebuilt rebuild_from_packs(const PackSet& packs, const NamespaceKey& secret);
 
-/// A whole record, verified, and the one that `live` names; Errc::corrupt where it is not.
-Result<RecordHeader> verify_live_record(const PackSet& packs, const SessionId& session,
-                                        const LiveRecord& live);
+/// A whole record, verified, and the one that `live` names; Errc::corrupt where it is not. A forked
+/// session names records that were written for another one.
+Result<RecordHeader> verify_live_record(const PackSet& packs, const LiveRecord& live);
+/// The same, giving its bytes.
+Result<std::vector<std::byte>> read_live_record(const PackSet& packs, const LiveRecord& live);
 /// The same of a commit record; `meta` is set to what it says.
 Result<RecordHeader> verify_commit_record(const PackSet& packs, const SessionId& session,
                                           const CommitPlace& place, CommitMeta& meta);

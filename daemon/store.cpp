@@ -3,6 +3,7 @@
 #include <sodium.h>
 
 #include <algorithm>
+#include <system_error>
 
 #include "daemon/clock.hpp"
 #include "daemon/disk_store.hpp"
@@ -11,9 +12,7 @@
 namespace kvault {
 namespace {
 
-constexpr std::uint64_t kVerifyBatch = 256;
-
-SessionInfo info_of(const SessionRow& row) {
+SessionInfo info_from(const SessionRow& row) {
   return {.id = row.id,
           .name = row.name,
           .commit_number = row.commit_number,
@@ -21,20 +20,9 @@ SessionInfo info_of(const SessionRow& row) {
           .n_page = row.n_page,
           .live_bytes = row.record_bytes + row.place.length_bytes,
           .created_at_s = row.created_at_s,
-          .committed_at_s = row.committed_at_s};
-}
-
-SessionInfo info_of(const SessionState& state) {
-  SessionInfo info{.id = state.id,
-                   .name = state.meta.description.name,
-                   .commit_number = state.commit_number,
-                   .n_token = state.meta.n_token,
-                   .n_page = state.meta.n_page,
-                   .live_bytes = state.place.length_bytes,
-                   .created_at_s = state.meta.created_at_s,
-                   .committed_at_s = state.meta.committed_at_s};
-  for (const LiveRecord& record : state.meta.records) info.live_bytes += record.length_bytes;
-  return info;
+          .committed_at_s = row.committed_at_s,
+          .last_used_at_s = row.last_used_at_s,
+          .attributes = row.attributes};
 }
 
 }  // namespace
@@ -42,32 +30,49 @@ SessionInfo info_of(const SessionState& state) {
 DiskStore::DiskStore(Parts parts)
     : parts_(std::move(parts)), next_transaction_(first_transaction_of(parts_.epoch)) {}
 
+DiskStore::~DiskStore() {
+  // When sessions were last used is worth keeping, but nobody was promised it.
+  static_cast<void>(save_uses().has_value());
+}
+
 Result<> DiskStore::before_catalog() const {
   const StoreOptions& options = parts_.options;
   if (!options.on_step) return {};
   return options.on_step(StoreStep::update_catalog, options.directory / kCatalogFile);
 }
 
-// --- sessions ------------------------------------------------------------------------------------
+SessionInfo DiskStore::info_of(const SessionRow& row) const {
+  SessionInfo info = info_from(row);
+  const auto used = used_at_s_.find(row.id);
+  if (used != used_at_s_.end()) info.last_used_at_s = std::max(info.last_used_at_s, used->second);
+  return info;
+}
+
+Result<PrefixKey> DiskStore::root_prefix_of(const SessionDescription& description) const {
+  KVAULT_TRY(const std::vector<std::byte> identity, serialise_identity(description));
+  return root_prefix(parts_.key, identity);
+}
+
+Result<> DiskStore::require_name_is_free(std::string_view name) {
+  KVAULT_TRY(const auto existing, catalog().find_by_name(name));
+  if (!existing) return {};
+  return fail(Errc::already_exists,
+              message("a session called '", name, "' exists: ", to_hex(existing->id)));
+}
 
 Result<SessionInfo> DiskStore::create_session(const SessionDescription& description) {
   KVAULT_CHECK(check_description(description));
-  KVAULT_TRY(const auto existing, catalog().find_by_name(description.name));
-  if (existing) {
-    return fail(Errc::already_exists, message("a session called '", description.name,
-                                              "' exists: ", to_hex(existing->id)));
-  }
+  KVAULT_CHECK(require_name_is_free(description.name));
   SessionState state;
   randombytes_buf(state.id.bytes.data(), state.id.bytes.size());
   state.meta.description = description;
   state.meta.created_at_s = state.meta.committed_at_s = seconds_since_1970();
-  KVAULT_TRY(const std::vector<std::byte> meta, serialise_commit_meta(state.meta));
-  RecordHeader header{.kind = RecordKind::commit, .transaction = next_transaction_++};
-  header.session = state.id;
-  KVAULT_TRY(state.place, write_commit(header, meta, {}));
+  KVAULT_TRY(state.root_prefix, root_prefix_of(description));
+  state.place.transaction = next_transaction_++;
+  KVAULT_CHECK(write_commits({&state, 1}, {}));
   KVAULT_CHECK(before_catalog());
   KVAULT_CHECK(catalog().insert(state));
-  return info_of(state);
+  return find_session(state.id);
 }
 
 Result<SessionInfo> DiskStore::find_session(const SessionId& id) {
@@ -100,14 +105,37 @@ Result<> DiskStore::remove_session(const SessionId& id) {
     if (record->second.session == id) drop_pending(record);
     record = next;
   }
-  RecordHeader header{.kind = RecordKind::tombstone, .transaction = next_transaction_++};
-  header.session = id;
-  header.commit_number = row->commit_number + 1;
-  KVAULT_CHECK(write_commit(header, {}, {}));
+  LogEntry tombstone{.header = {.kind = RecordKind::tombstone}};
+  tombstone.header.session = id;
+  tombstone.header.commit_number = row->commit_number + 1;
+  tombstone.header.transaction = next_transaction_++;
+  KVAULT_CHECK(write_log({&tombstone, 1}, {}));
   KVAULT_CHECK(before_catalog());
   KVAULT_CHECK(catalog().remove(id));
   descriptions_.erase(id);
+  used_at_s_.erase(id);
   return {};
+}
+
+Result<SessionInfo> DiskStore::update_session(const SessionId& id, const SessionChange& change) {
+  KVAULT_TRY(SessionState state, catalog().load(id));
+  if (change.name && *change.name != state.meta.description.name) {
+    KVAULT_CHECK(check_session_name(*change.name));
+    KVAULT_CHECK(require_name_is_free(*change.name));
+    state.meta.description.name = *change.name;
+  }
+  SessionAttributes& attributes = state.meta.attributes;
+  if (change.labels) attributes.labels = *change.labels;
+  if (change.is_pinned) attributes.is_pinned = *change.is_pinned;
+  if (change.expires_at_s) attributes.expires_at_s = *change.expires_at_s;
+  normalise(attributes);
+  KVAULT_CHECK(check_attributes(attributes));
+  state.place.transaction = next_transaction_++;
+  KVAULT_CHECK(write_commits({&state, 1}, {}));
+  KVAULT_CHECK(before_catalog());
+  KVAULT_CHECK(catalog().update({state}));
+  descriptions_.erase(id);
+  return find_session(id);
 }
 
 Result<const SessionDescription*> DiskStore::description_of(const SessionId& id) {
@@ -119,93 +147,26 @@ Result<const SessionDescription*> DiskStore::description_of(const SessionId& id)
   return &known->second;
 }
 
-// --- records -------------------------------------------------------------------------------------
-
-Result<RecordHandle> DiskStore::begin_record(const SessionId& session, RecordDraft draft) {
-  KVAULT_TRY(const SessionDescription* description, description_of(session));
-  KVAULT_CHECK(check_draft(description->shape, draft));
-  if (pending_.size() >= parts_.options.n_pending_record_max) {
-    return fail(Errc::limit_exceeded, message(pending_.size(), " records are begun and neither ",
-                                              "committed nor aborted; that is the limit"));
-  }
-  PendingRecord record;
-  record.session = session;
-  record.header.kind = draft.kind;
-  record.header.session = session;
-  record.header.first_token = draft.first_token;
-  record.header.n_token = draft.n_token;
-  record.header.n_chunk = static_cast<std::uint32_t>(draft.meta.chunks.size());
-  record.meta = serialise_payload_meta(draft.meta);
-  place_payload(record.header, record.meta.size(), draft.payload_bytes);
-  const PackKind kind = draft.kind == RecordKind::page ? PackKind::pages : PackKind::log;
-  KVAULT_TRY(record.room, packs().reserve(kind, record.header.length_bytes));
-  record.header.pack_id = record.room.pack_id;
-  record.draft = std::move(draft);
-  const RecordHandle handle{next_handle_++};
-  pending_.emplace(handle, std::move(record));
-  return handle;
-}
-
-Result<DiskStore::Pending::iterator> DiskStore::find_pending(RecordHandle handle) {
-  const auto record = pending_.find(handle);
-  if (record == pending_.end()) {
-    return fail(Errc::not_found, message("there is no pending record ", handle.raw));
-  }
-  return record;
-}
-
-void DiskStore::drop_pending(Pending::iterator record) {
-  packs().release(record->second.room);
-  pending_.erase(record);
-}
-
-Result<> DiskStore::write_payload(RecordHandle handle, std::uint64_t offset_bytes,
-                                  std::span<const std::byte> bytes) {
-  KVAULT_TRY(const auto found, find_pending(handle));
-  PendingRecord& record = found->second;
-  const std::uint64_t received = record.check.received_bytes();
-  const std::uint64_t payload_bytes = record.draft.payload_bytes;
-  Result<> done;
-  if (record.is_finished || offset_bytes != received || bytes.size() > payload_bytes - received) {
-    done = fail(Errc::out_of_range,
-                message(bytes.size(), " bytes at ", offset_bytes, " of a payload of ",
-                        payload_bytes, ", of which ", received, " are here"));
-  } else {
-    done = record.check.update(record.draft.meta.chunks, bytes);
-    const std::uint64_t begin =
-        record.room.offset_bytes + record.header.payload_offset + offset_bytes;
-    if (done) done = packs().write(record.room.pack, begin, bytes, StoreStep::write_payload);
-  }
-  if (!done) drop_pending(found);
-  return done;
-}
-
-Result<> DiskStore::finish_record(RecordHandle handle) {
-  KVAULT_TRY(const auto found, find_pending(handle));
-  PendingRecord& record = found->second;
-  const std::uint64_t received = record.check.received_bytes();
-  if (received != record.draft.payload_bytes) {
-    const std::uint64_t payload_bytes = record.draft.payload_bytes;
-    drop_pending(found);
-    return fail(Errc::incomplete,
-                message(received, " of ", payload_bytes, " bytes of a payload are here"));
-  }
-  record.is_finished = true;
+Result<> DiskStore::hold(const SessionId& id) {
+  KVAULT_TRY(const auto row, catalog().find(id));
+  if (!row) return fail(Errc::not_found, message("there is no session ", to_hex(id)));
+  ++holds_[id];
+  used_at_s_[id] = seconds_since_1970();
   return {};
 }
 
-Result<> DiskStore::abort_record(RecordHandle handle) {
-  KVAULT_TRY(const auto found, find_pending(handle));
-  drop_pending(found);
-  return {};
+void DiskStore::release(const SessionId& id) {
+  const auto held = holds_.find(id);
+  if (held == holds_.end()) return;
+  used_at_s_[id] = seconds_since_1970();
+  if (--held->second == 0) holds_.erase(held);
 }
-
-// --- reading -------------------------------------------------------------------------------------
 
 Result<Attachment> DiskStore::attach(const SessionId& session) {
+  KVAULT_TRY(const SessionInfo info, find_session(session));
   KVAULT_TRY(SessionState state, catalog().load(session));
   Attachment attachment{
-      .info = info_of(state), .description = std::move(state.meta.description), .records = {}};
+      .info = info, .description = std::move(state.meta.description), .records = {}};
   attachment.records.reserve(state.meta.records.size());
   for (const LiveRecord& live : state.meta.records) {
     attachment.records.push_back({.kind = live.kind,
@@ -226,53 +187,10 @@ Result<StoreStats> DiskStore::stats() {
                     .n_pending_record = pending_.size(),
                     .n_pack = packs().entries().size(),
                     .live_bytes = totals.live_bytes,
-                    .pack_bytes = packs().total_bytes()};
-}
-
-void DiskStore::verify_session(const SessionState& state, VerifyReport& report) {
-  const auto note = [&](std::string_view what, const Error& error) {
-    report.damage.push_back(
-        message("session '", state.meta.description.name, "', ", what, ": ", error.message));
-  };
-  ++report.n_session;
-  CommitMeta meta;
-  const Result<RecordHeader> commit = verify_commit_record(packs(), state.id, state.place, meta);
-  if (!commit) {
-    note("commit record", commit.error());
-  } else if (meta.n_token != state.meta.n_token || meta.n_page != state.meta.n_page ||
-             meta.records.size() != state.meta.records.size() ||
-             !std::is_permutation(meta.records.begin(), meta.records.end(),
-                                  state.meta.records.begin())) {
-    note("commit record", Error{Errc::corrupt, "it does not agree with the catalog"});
-  }
-  report.bytes += state.place.length_bytes;
-  for (const LiveRecord& live : state.meta.records) {
-    const Result<RecordHeader> header = verify_live_record(packs(), state.id, live);
-    if (!header) {
-      note(message(name_of(live.kind), " of token ", live.first_token), header.error());
-    }
-    ++report.n_record;
-    report.bytes += live.length_bytes;
-  }
-}
-
-Result<VerifyReport> DiskStore::verify(const std::optional<SessionId>& session) {
-  VerifyReport report;
-  if (session) {
-    KVAULT_TRY(const SessionState state, catalog().load(*session));
-    verify_session(state, report);
-    return report;
-  }
-  std::string after_name;
-  for (;;) {
-    KVAULT_TRY(const std::vector<SessionRow> rows, catalog().list(after_name, kVerifyBatch));
-    for (const SessionRow& row : rows) {
-      KVAULT_TRY(const SessionState state, catalog().load(row.id));
-      verify_session(state, report);
-    }
-    if (rows.size() < kVerifyBatch) return report;
-    after_name = rows.back().name;
-  }
+                    .pack_bytes = packs().total_bytes(),
+                    .disk_bytes = disk_bytes(),
+                    .quota_bytes = parts_.options.quota_bytes,
+                    .counters = counters_};
 }
 
 }  // namespace kvault

@@ -15,6 +15,7 @@
 #include "core/format/description.hpp"
 #include "core/format/record.hpp"
 #include "core/format/record_check.hpp"
+#include "daemon/kept_position.hpp"
 
 namespace kvault {
 
@@ -33,6 +34,9 @@ struct StoreOptions {
   std::filesystem::path directory;
   /// A pack that has reached this size gets no further record. A larger record has its own pack.
   std::uint64_t pack_size_bytes_max = std::uint64_t{256} << 20U;
+  /// What all files of the store may take together; 0: no limit. With a quota packs are at most a
+  /// sixteenth of it, and room for two packs stays free for compaction.
+  std::uint64_t quota_bytes = 0;
   /// Records begun and neither committed nor aborted, over all sessions.
   std::uint32_t n_pending_record_max = 65536;
   /// Called before each step with the file it is about to change or sync; an error it returns is
@@ -61,6 +65,29 @@ struct SessionInfo {
   std::uint64_t live_bytes = 0;    ///< records of the newest commit, itself included
   std::uint64_t created_at_s = 0;  ///< seconds since 1970
   std::uint64_t committed_at_s = 0;
+  std::uint64_t last_used_at_s = 0;
+  SessionAttributes attributes{};
+};
+
+/// What update_session() changes; what is empty stays as it is.
+struct SessionChange {
+  std::optional<std::string> name{};
+  std::optional<std::vector<std::string>> labels{};
+  std::optional<bool> is_pinned{};
+  std::optional<std::uint64_t> expires_at_s{};  ///< 0: never
+};
+
+/// A fork, and where it begins.
+struct ForkInfo {
+  SessionInfo info;
+  KeptPosition kept;
+};
+
+/// The stored session whose tokens begin most like those asked for.
+struct MatchInfo {
+  std::optional<SessionInfo> session;  ///< empty where nothing is worth sharing
+  std::uint64_t n_token = 0;           ///< equal tokens
+  KeptPosition kept;                   ///< where fork_session(n_token) would land
 };
 
 /// A record as a client needs it: map or pread the pack, parse_head() at the offset.
@@ -107,6 +134,21 @@ struct CommitInfo {
   std::uint64_t n_token = 0;
   std::uint64_t n_page = 0;
   std::uint64_t bytes_written = 0;  ///< records and the commit record
+  std::uint64_t raw_bytes = 0;      ///< of these, payload of raw rows and states
+  std::uint64_t coded_bytes = 0;    ///< payload of sealed pages
+  std::uint64_t shared_bytes = 0;   ///< records that were here already, byte for byte
+};
+
+/// What a store has done since it was opened.
+struct StoreCounters {
+  std::uint64_t n_commit = 0;
+  std::uint64_t written_bytes = 0;  ///< to packs
+  std::uint64_t n_evicted = 0;      ///< sessions removed to keep the quota
+  std::uint64_t n_expired = 0;
+  std::uint64_t n_pack_deleted = 0;
+  std::uint64_t n_compaction = 0;  ///< packs emptied by moving what lives in them
+  std::uint64_t moved_bytes = 0;   ///< by compaction
+  std::uint64_t n_damage = 0;      ///< damaged records that verify() and compaction met
 };
 
 struct StoreStats {
@@ -116,6 +158,10 @@ struct StoreStats {
   std::uint64_t n_pack = 0;
   std::uint64_t live_bytes = 0;  ///< records that newest commits name, and these commits
   std::uint64_t pack_bytes = 0;  ///< of all pack files
+  std::uint64_t disk_bytes = 0;  ///< packs, catalog and everything else in the directory
+  std::uint64_t quota_bytes = 0;
+  /// Since the store was opened.
+  StoreCounters counters;
 };
 
 struct VerifyReport {
@@ -123,6 +169,16 @@ struct VerifyReport {
   std::uint64_t n_record = 0;
   std::uint64_t bytes = 0;
   std::vector<std::string> damage;  ///< one sentence per damaged record; empty: all is well
+  /// The first token of what is damaged; empty: nothing, or nothing but commit records.
+  std::optional<std::uint64_t> first_damaged_token;
+};
+
+/// What maintain() did.
+struct MaintainReport {
+  std::vector<SessionId> removed;  ///< expired or evicted
+  std::uint64_t n_pack_deleted = 0;
+  std::uint64_t moved_bytes = 0;
+  std::vector<std::string> damage;  ///< met while moving records; these packs stay as they are
 };
 
 /// Sessions in packs under one directory, with a catalog that is a cache of the packs
@@ -152,11 +208,33 @@ class Store {
   /// At most `limit` sessions whose names are above `after_name`, by name; "" begins.
   virtual Result<std::vector<SessionInfo>> list_sessions(std::string_view after_name,
                                                          std::uint32_t limit) = 0;
-  /// Its pending records are aborted. Bytes are freed when the store is opened anew.
+  /// Its pending records are aborted. Bytes that no other session shares are freed by maintain().
   virtual Result<> remove_session(const SessionId& id) = 0;
+  /// Name, labels, pin, expiry: a new commit record of the same state. Errc::already_exists.
+  virtual Result<SessionInfo> update_session(const SessionId& id, const SessionChange& change) = 0;
+
+  /// A new session that begins with the first n_token tokens of another, or fewer: kept_position()
+  /// decides. Shares the records; nothing is copied. Errc::out_of_range, already_exists.
+  virtual Result<ForkInfo> fork_session(const SessionId& source, std::uint64_t n_token,
+                                        std::string name) = 0;
+  /// The session of the same identity and shape that shares the longest usable prefix with
+  /// `token_ids`: whole pages, and beyond them the tail of a session that ends there.
+  virtual Result<MatchInfo> match(const SessionDescription& description,
+                                  std::span<const std::uint32_t> token_ids) = 0;
+
+  /// Somebody uses the session: it is not evicted, does not expire, and counts as used now.
+  /// Errc::not_found. Every hold() is answered by one release().
+  virtual Result<> hold(const SessionId& id) = 0;
+  virtual void release(const SessionId& id) = 0;
+
+  /// A step of housekeeping, now and then: removes what has expired, keeps the quota, deletes packs
+  /// without live records that no reader has locked, and empties the pack that is dead for the
+  /// greatest part by moving the rest.
+  virtual Result<MaintainReport> maintain() = 0;
 
   /// Validates the draft against the session's shape and reserves room. Errc::limit_exceeded,
-  /// invalid_argument, shape_mismatch, incomplete; disk_full, io, permission.
+  /// invalid_argument, shape_mismatch, incomplete; disk_full (of the quota too, where what is in
+  /// use or pinned leaves no room), io, permission.
   virtual Result<RecordHandle> begin_record(const SessionId& session, RecordDraft draft) = 0;
   /// Sequential: offset_bytes is where the last call ended. Errc::out_of_range, and the record is
   /// dropped.
@@ -175,6 +253,9 @@ class Store {
   virtual Result<StoreStats> stats() = 0;
   /// Reads every byte of one session, or of all. Damage is a result, not an error.
   virtual Result<VerifyReport> verify(const std::optional<SessionId>& session) = 0;
+  /// verify(), then takes a damaged session back to the newest position before the damage, as a
+  /// commit of its own. Errc::busy while somebody holds the session.
+  virtual Result<VerifyReport> repair(const SessionId& session) = 0;
 
  protected:
   Store() = default;

@@ -6,6 +6,7 @@
 #include "daemon/clock.hpp"
 #include "daemon/disk_store.hpp"
 #include "daemon/manifest.hpp"
+#include "daemon/rebuild.hpp"
 
 namespace kvault {
 namespace {
@@ -78,9 +79,12 @@ Result<CommitInfo> DiskStore::commit_records(const SessionId& session, const Com
                 message("session '", before.meta.description.name, "' is at commit ",
                         before.commit_number, ", not ", request.expected_commit_number));
   }
-  SessionState after{
-      .id = session, .commit_number = before.commit_number + 1, .place = {}, .meta = {}};
+  SessionState after{.id = session,
+                     .commit_number = before.commit_number + 1,
+                     .root_prefix = before.root_prefix,
+                     .page_digests = before.page_digests};
   const std::uint64_t transaction = next_transaction_++;
+  after.place.transaction = transaction;
   std::vector<LiveRecord> added;
   for (PendingRecord& record : records) {
     record.header.transaction = transaction;
@@ -91,21 +95,29 @@ Result<CommitInfo> DiskStore::commit_records(const SessionId& session, const Com
   KVAULT_CHECK(set_page_keys(before, records));
   KVAULT_CHECK(write_heads(records));
   set_checksums(after.meta.records, records);
+  set_page_digests(records, after);
+  CommitInfo info;
+  KVAULT_TRY(info.shared_bytes, share_known_pages(after));
   after.meta.committed_at_s = seconds_since_1970();
 
-  RecordHeader header{.kind = RecordKind::commit, .transaction = transaction};
-  header.session = session;
-  header.commit_number = after.commit_number;
-  KVAULT_TRY(const std::vector<std::byte> meta, serialise_commit_meta(after.meta));
-  KVAULT_TRY(after.place, write_commit(header, meta, records));
+  std::set<PackName> touched;
+  for (const PendingRecord& record : records) touched.insert(record.room.pack);
+  KVAULT_CHECK(write_commits({&after, 1}, std::move(touched)));
   KVAULT_CHECK(before_catalog());
-  KVAULT_CHECK(catalog().update(before, after));
+  KVAULT_CHECK(catalog().update({after}));
 
-  CommitInfo info{.commit_number = after.commit_number,
-                  .n_token = after.meta.n_token,
-                  .n_page = after.meta.n_page,
-                  .bytes_written = after.place.length_bytes};
-  for (const PendingRecord& record : records) info.bytes_written += record.header.length_bytes;
+  info.commit_number = after.commit_number;
+  info.n_token = after.meta.n_token;
+  info.n_page = after.meta.n_page;
+  info.bytes_written = after.place.length_bytes;
+  for (const PendingRecord& record : records) {
+    info.bytes_written += record.header.length_bytes;
+    const bool is_coded = record.header.kind == RecordKind::page;
+    (is_coded ? info.coded_bytes : info.raw_bytes) += record.header.payload_bytes;
+    counters_.written_bytes += record.header.length_bytes;
+  }
+  ++counters_.n_commit;
+  used_at_s_[session] = after.meta.committed_at_s;
   return info;
 }
 
@@ -131,6 +143,35 @@ Result<> DiskStore::set_page_keys(const SessionState& before, std::vector<Pendin
   return {};
 }
 
+/// pre: set_page_keys() was called, and pages follow those that `after` has digests of.
+void DiskStore::set_page_digests(std::vector<PendingRecord>& records, SessionState& after) {
+  for (const PendingRecord& record : records) {
+    if (record.header.kind != RecordKind::page) break;
+    const std::uint64_t first = record.header.first_token;
+    std::optional<PrefixKey> parent = after.root_prefix;
+    if (first > 0) parent = after.page_digests[first - kPageTokens].prefix;
+    after.page_digests[first] = {next_prefix(parts_.key, parent, record.draft.meta.token_ids),
+                                 content_key(parts_.key, record.header.key, record.draft.meta)};
+  }
+}
+
+/// Names the page that was here before instead of a new one with the same key and payload, so that
+/// the new bytes are dead from the start; returns how many. The old ones are read first: a page
+/// that is whole is never given up for one that is damaged.
+Result<std::uint64_t> DiskStore::share_known_pages(SessionState& after) {
+  std::uint64_t bytes = 0;
+  for (LiveRecord& live : after.meta.records) {
+    if (live.kind != RecordKind::page || live.transaction != after.place.transaction) continue;
+    KVAULT_TRY(const auto known,
+               catalog().find_content(after.page_digests[live.first_token].content));
+    if (!known || known->first_token != live.first_token) continue;
+    if (!verify_live_record(packs(), *known)) continue;
+    live = *known;
+    bytes += live.length_bytes;
+  }
+  return bytes;
+}
+
 Result<> DiskStore::write_heads(std::vector<PendingRecord>& records) {
   for (PendingRecord& record : records) {
     RecordHeader& header = record.header;
@@ -146,31 +187,54 @@ Result<> DiskStore::write_heads(std::vector<PendingRecord>& records) {
   return {};
 }
 
-Result<CommitPlace> DiskStore::write_commit(RecordHeader& header, std::span<const std::byte> meta,
-                                            const std::vector<PendingRecord>& records) {
-  place_payload(header, meta.size(), 0);
-  KVAULT_TRY(const PackRoom room, packs().reserve(PackKind::log, header.length_bytes));
-  header.pack_id = room.pack_id;
-  std::vector<std::byte> bytes = serialise_head(header, meta);
-  bytes.resize(header.length_bytes);
-
-  // What the commit names is on the medium before the commit is, but for what shares its sync.
-  std::set<PackName> touched;
-  for (const PendingRecord& record : records) touched.insert(record.room.pack);
-  touched.erase(room.pack);
-  Result<> done;
-  for (const PackName pack : touched) {
-    if (done) done = packs().sync(pack, StoreStep::sync_pack);
+Result<> DiskStore::write_commits(std::span<SessionState> states, std::set<PackName> touched) {
+  std::vector<LogEntry> entries;
+  entries.reserve(states.size());
+  for (const SessionState& state : states) {
+    LogEntry& entry = entries.emplace_back(LogEntry{.header = {.kind = RecordKind::commit}});
+    entry.header.session = state.id;
+    entry.header.commit_number = state.commit_number;
+    entry.header.transaction = state.place.transaction;
+    KVAULT_TRY(entry.meta, serialise_commit_meta(state.meta));
   }
-  if (done) done = packs().write(room.pack, room.offset_bytes, bytes, StoreStep::write_commit);
-  if (done) done = packs().sync(room.pack, StoreStep::sync_commit);
-  packs().release(room);
-  if (!done) return tl::unexpected<Error>(std::move(done).error());
-  return CommitPlace{.pack_number = room.pack.number,
-                     .offset_bytes = room.offset_bytes,
-                     .length_bytes = header.length_bytes,
-                     .transaction = header.transaction,
-                     .checksum = header.checksum};
+  KVAULT_CHECK(write_log(entries, std::move(touched)));
+  for (std::size_t i = 0; i < states.size(); ++i) states[i].place = entries[i].place;
+  return {};
+}
+
+Result<> DiskStore::write_log(std::span<LogEntry> entries, std::set<PackName> touched) {
+  std::vector<PackRoom> rooms;
+  const auto attempt = [&]() -> Result<> {
+    std::set<PackName> logs;
+    for (LogEntry& entry : entries) {
+      place_payload(entry.header, entry.meta.size(), 0);
+      KVAULT_TRY(const PackRoom room, packs().reserve(PackKind::log, entry.header.length_bytes));
+      rooms.push_back(room);
+      logs.insert(room.pack);
+    }
+    for (const PackName pack : touched) {
+      if (!logs.contains(pack)) KVAULT_CHECK(packs().sync(pack, StoreStep::sync_pack));
+    }
+    for (std::size_t i = 0; i < rooms.size(); ++i) {
+      RecordHeader& header = entries[i].header;
+      header.pack_id = rooms[i].pack_id;
+      std::vector<std::byte> bytes = serialise_head(header, entries[i].meta);
+      bytes.resize(header.length_bytes);
+      KVAULT_CHECK(
+          packs().write(rooms[i].pack, rooms[i].offset_bytes, bytes, StoreStep::write_commit));
+      entries[i].place = {.pack_number = rooms[i].pack.number,
+                          .offset_bytes = rooms[i].offset_bytes,
+                          .length_bytes = header.length_bytes,
+                          .transaction = header.transaction,
+                          .checksum = header.checksum};
+      counters_.written_bytes += header.length_bytes;
+    }
+    for (const PackName pack : logs) KVAULT_CHECK(packs().sync(pack, StoreStep::sync_commit));
+    return {};
+  };
+  const Result<> done = attempt();
+  for (const PackRoom& room : rooms) packs().release(room);
+  return done;
 }
 
 }  // namespace kvault

@@ -1,11 +1,11 @@
 #include <sodium.h>
 
 #include <algorithm>
-#include <set>
 #include <system_error>
 
 #include "core/os/directory.hpp"
 #include "core/os/process.hpp"
+#include "daemon/dead_packs.hpp"
 #include "daemon/disk_store.hpp"
 #include "daemon/rebuild.hpp"
 
@@ -13,6 +13,7 @@ namespace kvault {
 namespace {
 
 constexpr std::uint64_t kPackSizeMin = 2 * kPackHeaderSize;
+constexpr std::uint64_t kQuotaMin = std::uint64_t{1} << 20U;
 
 Result<> check_options(const StoreOptions& options) {
   if (!options.directory.is_absolute()) {
@@ -23,6 +24,10 @@ Result<> check_options(const StoreOptions& options) {
     return fail(Errc::invalid_argument,
                 message("packs of ", options.pack_size_bytes_max, " bytes (at least ", kPackSizeMin,
                         "), ", options.n_pending_record_max, " pending records"));
+  }
+  if (options.quota_bytes > 0 && options.quota_bytes < kQuotaMin) {
+    return fail(Errc::invalid_argument, message("a quota of ", options.quota_bytes,
+                                                " bytes; the least is ", kQuotaMin, ", 0 is none"));
   }
   return {};
 }
@@ -91,11 +96,11 @@ void report_losses(const std::vector<SessionRow>& before, const Rebuilt& rebuilt
   }
 }
 
-Result<> fill_from_packs(Catalog& catalog, const PackSet& packs,
+Result<> fill_from_packs(Catalog& catalog, const PackSet& packs, const NamespaceKey& secret,
                          const std::vector<SessionRow>& rows_before, OpenReport& report) {
   // What a killed process wrote may still be only in memory; the catalog will vouch for it.
   KVAULT_CHECK(packs.sync_all());
-  Rebuilt rebuilt = rebuild_from_packs(packs);
+  Rebuilt rebuilt = rebuild_from_packs(packs, secret);
   report.damage = std::move(rebuilt.damage);
   report_losses(rows_before, rebuilt, report);
   HeldPacks held;
@@ -110,14 +115,19 @@ Result<> fill_from_packs(Catalog& catalog, const PackSet& packs,
 
 /// The catalog, rebuilt from the packs where it is missing, damaged or does not fit them.
 Result<Catalog> open_catalog(const std::filesystem::path& path, const PackSet& packs,
-                             OpenReport& report) {
+                             const NamespaceKey& secret, OpenReport& report) {
   std::error_code ignored;
   const bool was_missing = !std::filesystem::exists(path, ignored);
   std::vector<SessionRow> rows_before;
   {
     Result<Catalog> opened = Catalog::open(path);
     Result<std::string> mismatch = std::string();
-    if (opened && !opened->is_empty()) mismatch = find_mismatch(*opened, packs);
+    const bool is_outdated = opened && opened->is_outdated();
+    if (is_outdated) {
+      mismatch = std::string("an older version of kvaultd wrote the catalog");
+    } else if (opened && !opened->is_empty()) {
+      mismatch = find_mismatch(*opened, packs);
+    }
     const Error* error = !opened ? &opened.error() : !mismatch ? &mismatch.error() : nullptr;
     if (error != nullptr && error->code != Errc::corrupt) return tl::unexpected<Error>(*error);
     if (error == nullptr && mismatch->empty()) {
@@ -127,41 +137,30 @@ Result<Catalog> open_catalog(const std::filesystem::path& path, const PackSet& p
         if (report.is_catalog_rebuilt) {
           report.rebuild_reason = was_missing ? "the catalog is missing" : "the catalog is empty";
         }
-        KVAULT_CHECK(fill_from_packs(*opened, packs, {}, report));
+        KVAULT_CHECK(fill_from_packs(*opened, packs, secret, {}, report));
       }
       return opened;
     }
     report.is_catalog_rebuilt = true;
     report.rebuild_reason = error != nullptr ? error->message : *mismatch;
-    if (error == nullptr) {
+    if (error == nullptr && !is_outdated) {
       if (Result<std::vector<SessionRow>> rows = opened->list("", UINT32_MAX)) rows_before = *rows;
     }
   }
   KVAULT_TRY(report.quarantined_catalog, quarantine(path));
   KVAULT_TRY(Catalog catalog, Catalog::open(path));
   KVAULT_CHECK(sync_directory(path.parent_path()));
-  KVAULT_CHECK(fill_from_packs(catalog, packs, rows_before, report));
+  KVAULT_CHECK(fill_from_packs(catalog, packs, secret, rows_before, report));
   return catalog;
 }
 
-/// Log packs go from the oldest on, as far as they hold nothing live: a tombstone must not go
-/// before the commits it buries. Pages packs hold neither, so each goes on its own.
-Result<std::uint64_t> delete_dead_packs(Catalog& catalog, PackSet& packs) {
-  KVAULT_TRY(const std::vector<PackUse> uses, catalog.pack_uses());
-  KVAULT_TRY(const HeldPacks held, catalog.held_packs());
-  std::set<PackName> live;
-  for (const PackUse& use : uses) live.insert(use.name);
-  std::vector<PackName> dead;
-  bool is_prefix = true;
-  for (const auto& [name, entry] : packs.entries()) {
-    const bool is_log = name.kind == PackKind::log;
-    const bool is_held = name.number < (is_log ? held.log_number : held.pages_number);
-    const bool is_dead = !is_held && !live.contains(name);
-    if (is_log) is_prefix = is_prefix && is_dead;
-    if (is_dead && (is_prefix || !is_log)) dead.push_back(name);
-  }
-  for (const PackName name : dead) KVAULT_CHECK(packs.remove(name));
-  return dead.size();
+/// So many packs at least share the quota: two of them are kept free for compaction.
+constexpr std::uint64_t kPacksPerQuota = 16;
+
+std::uint64_t pack_size_for(const StoreOptions& options) {
+  if (options.quota_bytes == 0) return options.pack_size_bytes_max;
+  const std::uint64_t share = options.quota_bytes / kPacksPerQuota;
+  return std::clamp(share, kPackSizeMin, options.pack_size_bytes_max);
 }
 
 }  // namespace
@@ -173,11 +172,12 @@ Result<std::unique_ptr<Store>> Store::open(StoreOptions options) {
   KVAULT_CHECK(make_directories(directory));
   KVAULT_TRY(FileLock lock, FileLock::acquire(directory / "lock"));
   KVAULT_TRY(const NamespaceKey key, load_or_create_namespace_key(directory / "namespace.key"));
+  options.pack_size_bytes_max = pack_size_for(options);
   KVAULT_TRY(PackSet packs, PackSet::open({.directory = directory / "packs",
                                            .pack_size_bytes_max = options.pack_size_bytes_max,
                                            .on_step = options.on_step}));
   OpenReport report;
-  KVAULT_TRY(Catalog catalog, open_catalog(directory / kCatalogFile, packs, report));
+  KVAULT_TRY(Catalog catalog, open_catalog(directory / kCatalogFile, packs, key, report));
   KVAULT_TRY(const std::uint64_t epoch, catalog.begin_epoch());
   packs.set_epoch(epoch);
   KVAULT_TRY(report.n_pack_deleted, delete_dead_packs(catalog, packs));

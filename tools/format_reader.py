@@ -236,7 +236,10 @@ LAYER = struct.Struct("<BBBBIIIII")
 Layer = collections.namedtuple("Layer", "kind key_scheme value_scheme reserved n_head n_kv_head "
                                         "key_head_dim value_head_dim window")
 Description = collections.namedtuple("Description", "name row_type identity layers")
-Commit = collections.namedtuple("Commit", "n_token n_page created committed description records")
+Commit = collections.namedtuple(
+    "Commit", "n_token n_page created committed description records attributes")
+Attributes = collections.namedtuple(
+    "Attributes", "is_pinned expires labels forked_from forked_at")
 FULL, SLIDING, RECURRENT = 1, 2, 3
 
 
@@ -282,7 +285,8 @@ def read_head(data, at=0):
     require(at + HEADER.size <= len(data), "a record ends inside its header")
     header = Header(*HEADER.unpack_from(data, at))
     require(header.magic == b"KVR1", f"magic {header.magic} is no record's")
-    require(header.version == 1, f"record version {header.version} is not known")
+    versions = (1, 2) if KINDS.get(header.kind) == "commit" else (1,)
+    require(header.version in versions, f"record version {header.version} is not known")
     size = HEADER.size + header.meta_bytes
     require(header.payload_offset == padded(size, ALIGNMENT) and header.length ==
             header.payload_offset + padded(header.payload_bytes, ALIGNMENT) and
@@ -339,13 +343,23 @@ def read_description(data):
     return Description(name, row_type, identity, layers)
 
 
-def read_commit(meta):
+def read_attributes(reader):
+    flags, n_label, reserved, reserved_too, expires = reader.ints("BBHIQ")
+    require(flags < 2 and reserved == 0 and reserved_too == 0, f"attribute flags {flags}")
+    forked_from, (forked_at,) = reader.bytes(16), reader.ints("Q")
+    labels = [reader.bytes(reader.ints("B")[0]).decode() for _ in range(n_label)]
+    require(labels == sorted(set(labels)), "labels out of order")
+    return Attributes(bool(flags), expires, labels, forked_from, forked_at)
+
+
+def read_commit(version, meta):
     reader = Reader(meta)
     n_token, n_page, created, committed, size, n_record = reader.ints("QQQQII")
     description = read_description(reader.bytes(size))
     records = [Live(*reader.struct(LIVE)) for _ in range(n_record)]
+    attributes = read_attributes(reader) if version >= 2 else Attributes(False, 0, [], bytes(16), 0)
     require(reader.at == len(meta), "bytes of a commit are left over")
-    return Commit(n_token, n_page, created, committed, description, records)
+    return Commit(n_token, n_page, created, committed, description, records, attributes)
 
 
 # ------------------------------------------------------------------------------------------------
@@ -390,11 +404,11 @@ def newest_commits(store):
             known = newest.get(header.session)
             if KINDS[header.kind] in ("commit", "tombstone") and (not known or rank > known[0]):
                 newest[header.session] = rank, header, meta
-    return {session: (header, read_commit(meta)) for session, (_, header, meta) in newest.items()
-            if KINDS[header.kind] == "commit"}
+    return {session: (header, read_commit(header.version, meta))
+            for session, (_, header, meta) in newest.items() if KINDS[header.kind] == "commit"}
 
 
-def load_record(store, session, live):
+def load_record(store, live):
     """(header, token ids, chunks) of a live record."""
     require(live.pack_kind in PACK_KINDS, f"pack kind {live.pack_kind} is not known")
     path = store / "packs" / f"{PACK_KINDS[live.pack_kind]}-{live.pack_number:06}.pack"
@@ -402,8 +416,8 @@ def load_record(store, session, live):
         file.seek(live.offset)
         record = file.read(live.length)
     header, meta = read_head(record)
-    require(header.checksum == live.checksum and header.session == session and
-            header.kind == live.kind, f"{path} at {live.offset} holds another record")
+    require(header.checksum == live.checksum and header.kind == live.kind,
+            f"{path} at {live.offset} holds another record")
     return (header, *read_payload(header, meta, record))
 
 
@@ -477,13 +491,13 @@ class SessionRows:
                 self.states[chunk.layer, live.first_token] = chunk.data
 
 
-def decode_session(store, session, commit):
+def decode_session(store, commit):
     rows = SessionRows(commit)
     order = sorted(commit.records, key=lambda live: (live.kind, live.first_token))
     require([live.first_token for live in order if KINDS[live.kind] == "page"] ==
             [PAGE * page for page in range(commit.n_page)], "pages are missing")
     for live in order:
-        rows.add(live, *load_record(store, session, live))
+        rows.add(live, *load_record(store, live))
     return rows
 
 
@@ -559,7 +573,7 @@ def command_records(commands):
                     f"session {header.session.hex()} commit {header.commit_number} "
                     f"transaction {header.transaction:x}")
             if KINDS[header.kind] == "commit":
-                commit = read_commit(meta)
+                commit = read_commit(header.version, meta)
                 text += (f": '{commit.description.name}', {commit.n_token} tokens, "
                          f"{commit.n_page} pages, {len(commit.records)} records")
             elif KINDS[header.kind] != "tombstone":
@@ -593,10 +607,10 @@ def command_rows(commands):
                              "[token][kv head][dim]")
 
     def run(args):
-        found = {commit.description.name: (session, commit)
-                 for session, (_, commit) in newest_commits(args.store).items()}
+        found = {commit.description.name: commit
+                 for _, commit in newest_commits(args.store).values()}
         require(args.session in found, f"there is no session '{args.session}'")
-        rows = decode_session(args.store, *found[args.session])
+        rows = decode_session(args.store, found[args.session])
         print(f"{rows.n_token} tokens")
         arrays = {"tokens.u32": rows.token_ids.astype("<u4")}
         for layer, keys in rows.keys.items():

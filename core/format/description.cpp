@@ -100,7 +100,7 @@ Result<std::vector<std::byte>> serialise_description(const SessionDescription& d
 }
 
 Result<std::vector<std::byte>> serialise_identity(const SessionDescription& description) {
-  KVAULT_CHECK(check_description(description));
+  KVAULT_CHECK(check_model(description));
   return serialise("", description);
 }
 

@@ -44,12 +44,16 @@ Result<> check_shape(const ModelShape& shape);
 /// All of a description: name, identity, shape.
 Result<> check_description(const SessionDescription& description);
 
+/// The same but for the name, which may be empty.
+Result<> check_model(const SessionDescription& description);
+
 /// The bytes of a description that check_description() accepts. Identity fields are sorted by
 /// name, so that equal descriptions have equal bytes.
 Result<std::vector<std::byte>> serialise_description(const SessionDescription& description);
 /// The inverse; reads `bytes` to the last one. Errc::truncated, unknown_format or corrupt.
 Result<SessionDescription> parse_description(std::span<const std::byte> bytes);
-/// The bytes of the identity and the shape alone, without the name: what page keys are made from.
+/// The bytes of the identity and the shape alone, without the name (check_model() must accept
+/// them): what page keys are made from.
 Result<std::vector<std::byte>> serialise_identity(const SessionDescription& description);
 
 /// Whether the memory of session `recorded` may be used by an app that describes itself as

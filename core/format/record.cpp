@@ -18,7 +18,6 @@ constexpr std::uint64_t kRotationSeed =
 /// Fields that have one value in this version; another one is refused by name.
 struct Constants {
   std::uint32_t magic = kRecordMagic;
-  std::uint16_t version = kRecordVersion;
   std::uint32_t page_size = kPageTokens;
   std::uint32_t table_id = KVAULT_TABLE_ID;
   std::uint64_t rotation_seed = kRotationSeed;
@@ -37,7 +36,7 @@ RecordHeader read_fields(std::span<const std::byte> bytes, Constants& constants)
   ByteReader reader(bytes.first(kRecordHeaderSize));
   RecordHeader header;
   constants.magic = reader.take<std::uint32_t>();
-  constants.version = reader.take<std::uint16_t>();
+  header.version = reader.take<std::uint16_t>();
   header.kind = static_cast<RecordKind>(reader.take<std::uint16_t>());
   header.length_bytes = reader.take<std::uint64_t>();
   header.transaction = reader.take<std::uint64_t>();
@@ -66,7 +65,7 @@ std::vector<std::byte> write_fields(const RecordHeader& header, std::uint64_t ch
   ByteWriter writer(bytes);
   const Constants constants;
   writer.put(constants.magic);
-  writer.put(constants.version);
+  writer.put(header.version);
   writer.put(static_cast<std::uint16_t>(header.kind));
   writer.put(header.length_bytes);
   writer.put(header.transaction);
@@ -116,14 +115,19 @@ Result<> check_constants(const Constants& constants) {
   return {};
 }
 
-Result<> check_magic(const Constants& constants) {
+/// The version a record of this kind is written in.
+std::uint16_t version_of(RecordKind kind) {
+  return kind == RecordKind::commit ? kCommitVersion : kRecordVersion;
+}
+
+Result<> check_magic(const Constants& constants, const RecordHeader& header) {
   if (constants.magic != kRecordMagic) {
     return fail(Errc::unknown_format,
                 message("magic ", constants.magic, " where a record has ", kRecordMagic));
   }
-  if (constants.version != kRecordVersion) {
-    return fail(Errc::unknown_format, message("record version ", constants.version,
-                                              "; this build knows ", kRecordVersion));
+  if (header.version < kRecordVersion || header.version > version_of(header.kind)) {
+    return fail(Errc::unknown_format, message("record version ", header.version,
+                                              "; this build knows 1 to ", version_of(header.kind)));
   }
   return {};
 }
@@ -206,6 +210,7 @@ void place_payload(RecordHeader& header, std::uint64_t meta_bytes, std::uint64_t
 
 std::vector<std::byte> serialise_head(RecordHeader& header, std::span<const std::byte> meta) {
   KVAULT_ASSERT(header.meta_bytes == meta.size());
+  header.version = version_of(header.kind);
   std::vector<std::byte> bytes = write_fields(header, 0);
   bytes.insert(bytes.end(), meta.begin(), meta.end());
   header.checksum = payload_checksum(bytes);
@@ -218,7 +223,7 @@ Result<RecordHeader> parse_header(std::span<const std::byte> bytes) {
   KVAULT_CHECK(check_size(bytes, kRecordHeaderSize));
   Constants constants;
   const RecordHeader header = read_fields(bytes, constants);
-  KVAULT_CHECK(check_magic(constants));
+  KVAULT_CHECK(check_magic(constants, header));
   KVAULT_CHECK(check_sizes(header));
   KVAULT_CHECK(check_constants(constants));
   KVAULT_CHECK(check_fields(header));
@@ -229,7 +234,7 @@ Result<RecordHeader> parse_head(std::span<const std::byte> bytes) {
   KVAULT_CHECK(check_size(bytes, kRecordHeaderSize));
   Constants constants;
   const RecordHeader header = read_fields(bytes, constants);
-  KVAULT_CHECK(check_magic(constants));
+  KVAULT_CHECK(check_magic(constants, header));
   KVAULT_CHECK(check_sizes(header));
   KVAULT_CHECK(check_size(bytes, header.head_bytes()));
   // The checksum before what the fields mean: damage is not to be taken for a newer version.

@@ -9,7 +9,9 @@
 #include <vector>
 
 #include "core/base/result.hpp"
+#include "core/format/attributes.hpp"
 #include "core/format/description.hpp"
+#include "core/format/session_id.hpp"
 #include "core/layout/scheme.hpp"
 
 /// Records: what a pack is made of, as pure bytes. docs/format.md, section 4, is the text of the
@@ -17,6 +19,9 @@
 namespace kvault {
 
 inline constexpr std::uint32_t kRecordMagic = 0x3152564BU;  ///< "KVR1"
+/// The version commits are written in. Version 1 of them had no attributes and is still read; all
+/// other kinds are of version 1.
+inline constexpr std::uint16_t kCommitVersion = 2;
 inline constexpr std::uint16_t kRecordVersion = 1;
 inline constexpr std::uint64_t kRecordHeaderSize = 192;
 /// Records begin, payloads begin and records end at multiples of this within their pack.
@@ -48,16 +53,6 @@ enum class ChunkKind : std::uint16_t {
   recurrent_state = 5,  ///< opaque
 };
 std::string_view name_of(ChunkKind kind) noexcept;
-
-/// 16 random bytes that name a session for ever.
-struct SessionId {
-  std::array<std::byte, 16> bytes{};
-  friend bool operator==(const SessionId&, const SessionId&) = default;
-  friend bool operator<(const SessionId& a, const SessionId& b) { return a.bytes < b.bytes; }
-};
-/// 32 lower-case hexadecimal digits, and back (Errc::invalid_argument).
-std::string to_hex(const SessionId& id);
-Result<SessionId> session_id_from_hex(std::string_view text);
 
 /// The name of a page's content: keyed BLAKE2b-256, chained over the pages before it.
 struct PageKey {
@@ -110,6 +105,7 @@ struct CommitMeta {
   std::uint64_t created_at_s = 0;  ///< of the session, seconds since 1970
   std::uint64_t committed_at_s = 0;
   SessionDescription description{};
+  SessionAttributes attributes{};
   std::vector<LiveRecord> records{};
   friend bool operator==(const CommitMeta&, const CommitMeta&) = default;
 };
@@ -117,6 +113,7 @@ struct CommitMeta {
 /// The fixed part of a record; docs/format.md says where each field lies. Constants of this version
 /// (page size, table, rotation seed, flags) are written and checked, not kept.
 struct RecordHeader {
+  std::uint16_t version = 0;  ///< set by serialise_head() and parse_header()
   RecordKind kind = RecordKind::page;
   std::uint64_t length_bytes = 0;
   std::uint64_t transaction = 0;

@@ -152,30 +152,6 @@ std::string_view name_of(ChunkKind kind) noexcept {
   return "?";
 }
 
-std::string to_hex(const SessionId& id) {
-  constexpr std::string_view kDigits = "0123456789abcdef";
-  std::string text;
-  for (const std::byte byte : id.bytes) {
-    text += kDigits[std::to_integer<unsigned>(byte) >> 4U];
-    text += kDigits[std::to_integer<unsigned>(byte) & 15U];
-  }
-  return text;
-}
-
-Result<SessionId> session_id_from_hex(std::string_view text) {
-  constexpr std::string_view kDigits = "0123456789abcdef";
-  SessionId id;
-  bool is_valid = text.size() == 2 * id.bytes.size();
-  for (std::size_t i = 0; is_valid && i < text.size(); ++i) {
-    const std::size_t digit = kDigits.find(text[i]);
-    is_valid = digit != std::string_view::npos;
-    if (is_valid) id.bytes[i / 2] = (id.bytes[i / 2] << 4U) | static_cast<std::byte>(digit);
-  }
-  if (is_valid) return id;
-  return fail(Errc::invalid_argument,
-              message("'", text.substr(0, 40), "' is not 32 hexadecimal ", "digits, lower case"));
-}
-
 std::uint64_t place_chunks(std::span<Chunk> chunks) noexcept {
   std::uint64_t end = 0;
   for (Chunk& chunk : chunks) {
@@ -253,6 +229,8 @@ Result<std::vector<std::byte>> serialise_commit_meta(const CommitMeta& meta) {
   writer.put(static_cast<std::uint32_t>(meta.records.size()));
   writer.put_bytes(description);
   for (const LiveRecord& live : meta.records) put_live(writer, live);
+  KVAULT_CHECK(check_attributes(meta.attributes));
+  put_attributes(writer, meta.attributes);
   return bytes;
 }
 
@@ -268,7 +246,9 @@ Result<CommitMeta> parse_commit_meta(const RecordHeader& header, std::span<const
   const auto n_record = reader.take<std::uint32_t>();
   const std::uint64_t size =
       kCommitFieldsSize + description_size + n_record * std::uint64_t{kLiveEntrySize};
-  if (reader.is_short() || n_record > kLiveRecordsMax || bytes.size() != size) {
+  const bool has_attributes = header.version >= 2;
+  if (reader.is_short() || n_record > kLiveRecordsMax || bytes.size() < size ||
+      (!has_attributes && bytes.size() > size)) {
     return fail(Errc::corrupt, message("a commit's meta of ", bytes.size(), " bytes for ", n_record,
                                        " records and a description of ", description_size));
   }
@@ -282,7 +262,11 @@ Result<CommitMeta> parse_commit_meta(const RecordHeader& header, std::span<const
     KVAULT_TRY(LiveRecord live, take_live(reader, i));
     meta.records.push_back(live);
   }
-  return meta;
+  if (has_attributes) {
+    KVAULT_TRY(meta.attributes, take_attributes(reader));
+  }
+  if (reader.left() == 0) return meta;
+  return fail(Errc::corrupt, message("a commit's meta has ", reader.left(), " bytes too many"));
 }
 
 }  // namespace kvault

@@ -19,4 +19,10 @@ class FileLock {
   File file_;
 };
 
+/// Whether somebody holds a lock on a file now. Errc::not_found where there is none.
+Result<bool> is_locked(const std::filesystem::path& path);
+/// Removes a file, unless somebody holds a lock on it (readers of packs hold shared ones): then
+/// false. Errc::not_found where there is none.
+Result<bool> remove_if_unlocked(const std::filesystem::path& path);
+
 }  // namespace kvault

@@ -155,7 +155,6 @@ inline std::string content_of(Store& store, const SessionInfo& info) {
     INFO((header ? std::string() : header.error().message));
     REQUIRE(header);
     CHECK(header->checksum == location.checksum);
-    CHECK(header->session == info.id);
     if (location.kind == RecordKind::page) {
       CHECK(header->parent_key == parent);
       CHECK(header->key != PageKey());

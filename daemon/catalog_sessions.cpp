@@ -1,0 +1,225 @@
+#include <algorithm>
+
+#include "daemon/catalog.hpp"
+
+namespace kvault {
+namespace {
+
+constexpr std::string_view kSelectRow = R"(
+SELECT id, name, commit_number, n_token, n_page, created_at_s, committed_at_s, last_used_at_s,
+       attributes, root_prefix, pack_number, offset_bytes, length_bytes, transaction_number,
+       checksum,
+       (SELECT coalesce(sum(length_bytes), 0) FROM record WHERE record.session = session.id)
+FROM session )";
+
+Result<SessionId> id_from(std::span<const std::byte> blob) {
+  SessionId id;
+  if (blob.size() != id.bytes.size()) {
+    return fail(Errc::corrupt, message("catalog: a session id of ", blob.size(), " bytes"));
+  }
+  std::copy(blob.begin(), blob.end(), id.bytes.begin());
+  return id;
+}
+
+Result<SessionAttributes> attributes_from(std::span<const std::byte> blob) {
+  ByteReader reader(blob);
+  return take_attributes(reader);
+}
+
+Result<SessionRow> row_from(const sqlite::Statement& statement) {
+  SessionRow row;
+  KVAULT_TRY(row.id, id_from(statement.blob(0)));
+  row.name = statement.text(1);
+  row.commit_number = statement.number(2);
+  row.n_token = statement.number(3);
+  row.n_page = statement.number(4);
+  row.created_at_s = statement.number(5);
+  row.committed_at_s = statement.number(6);
+  row.last_used_at_s = statement.number(7);
+  KVAULT_TRY(row.attributes, attributes_from(statement.blob(8)));
+  const std::span<const std::byte> root = statement.blob(9);
+  if (root.size() != row.root_prefix.size()) {
+    return fail(Errc::corrupt, message("catalog: a root prefix of ", root.size(), " bytes"));
+  }
+  std::copy(root.begin(), root.end(), row.root_prefix.begin());
+  row.place = {.pack_number = static_cast<std::uint32_t>(statement.number(10)),
+               .offset_bytes = statement.number(11),
+               .length_bytes = statement.number(12),
+               .transaction = statement.number(13),
+               .checksum = statement.number(14)};
+  row.record_bytes = statement.number(15);
+  return row;
+}
+
+/// The rest of a statement of kSelectRow.
+Result<std::vector<SessionRow>> all_rows(sqlite::Statement& statement) {
+  std::vector<SessionRow> rows;
+  for (;;) {
+    KVAULT_TRY(const bool found, statement.next());
+    if (!found) return rows;
+    KVAULT_TRY(SessionRow row, row_from(statement));
+    rows.push_back(std::move(row));
+  }
+}
+
+Result<std::optional<SessionRow>> one_row(sqlite::Statement& statement) {
+  KVAULT_TRY(std::vector<SessionRow> rows, all_rows(statement));
+  if (rows.empty()) return std::optional<SessionRow>();
+  return std::optional<SessionRow>(std::move(rows.front()));
+}
+
+/// The rest of a statement whose only column is a session's id.
+Result<std::vector<SessionId>> all_ids(sqlite::Statement& statement) {
+  std::vector<SessionId> ids;
+  for (;;) {
+    KVAULT_TRY(const bool found, statement.next());
+    if (!found) return ids;
+    KVAULT_TRY(const SessionId id, id_from(statement.blob(0)));
+    ids.push_back(id);
+  }
+}
+
+}  // namespace
+
+Result<> Catalog::put_session(const SessionState& session) {
+  KVAULT_TRY(const std::vector<std::byte> description,
+             serialise_description(session.meta.description));
+  std::vector<std::byte> attributes;
+  ByteWriter writer(attributes);
+  put_attributes(writer, session.meta.attributes);
+  KVAULT_TRY(sqlite::Statement statement,
+             database_.prepare(
+                 "INSERT INTO session VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
+                 "ON CONFLICT (id) DO UPDATE SET name=excluded.name, "
+                 "description=excluded.description, commit_number=excluded.commit_number, "
+                 "n_token=excluded.n_token, n_page=excluded.n_page, "
+                 "committed_at_s=excluded.committed_at_s, "
+                 "last_used_at_s=max(last_used_at_s, excluded.last_used_at_s), "
+                 "attributes=excluded.attributes, expires_at_s=excluded.expires_at_s, "
+                 "root_prefix=excluded.root_prefix, "
+                 "pack_number=excluded.pack_number, offset_bytes=excluded.offset_bytes, "
+                 "length_bytes=excluded.length_bytes, "
+                 "transaction_number=excluded.transaction_number, checksum=excluded.checksum"));
+  return statement.bind(0, session.id.bytes)
+      .bind(1, session.meta.description.name)
+      .bind(2, description)
+      .bind(3, session.commit_number)
+      .bind(4, session.meta.n_token)
+      .bind(5, session.meta.n_page)
+      .bind(6, session.meta.created_at_s)
+      .bind(7, session.meta.committed_at_s)
+      .bind(8, session.meta.committed_at_s)
+      .bind(9, attributes)
+      .bind(10, session.meta.attributes.expires_at_s)
+      .bind(11, session.root_prefix)
+      .bind(12, session.place.pack_number)
+      .bind(13, session.place.offset_bytes)
+      .bind(14, session.place.length_bytes)
+      .bind(15, session.place.transaction)
+      .bind(16, session.place.checksum)
+      .run();
+}
+
+Result<> Catalog::insert(const SessionState& session) {
+  KVAULT_TRY(sqlite::Transaction transaction, sqlite::Transaction::begin(database_));
+  KVAULT_CHECK(put_session(session));
+  KVAULT_CHECK(put_records(session));
+  return transaction.commit();
+}
+
+Result<> Catalog::update(const std::vector<SessionState>& sessions) {
+  KVAULT_TRY(sqlite::Transaction transaction, sqlite::Transaction::begin(database_));
+  for (const SessionState& session : sessions) {
+    KVAULT_CHECK(put_session(session));
+    KVAULT_CHECK(drop_other_records(session));
+    KVAULT_CHECK(put_records(session));
+  }
+  return transaction.commit();
+}
+
+Result<> Catalog::remove(const SessionId& id) {
+  KVAULT_TRY(sqlite::Statement statement, database_.prepare("DELETE FROM session WHERE id = ?"));
+  return statement.bind(0, id.bytes).run();
+}
+
+Result<> Catalog::touch(const std::map<SessionId, std::uint64_t>& used_at_s) {
+  KVAULT_TRY(sqlite::Transaction transaction, sqlite::Transaction::begin(database_));
+  KVAULT_TRY(sqlite::Statement statement,
+             database_.prepare("UPDATE session SET last_used_at_s = max(last_used_at_s, ?) "
+                               "WHERE id = ?"));
+  for (const auto& [id, at_s] : used_at_s) {
+    KVAULT_CHECK(statement.bind(0, at_s).bind(1, id.bytes).run());
+  }
+  return transaction.commit();
+}
+
+Result<std::optional<SessionRow>> Catalog::find(const SessionId& id) {
+  KVAULT_TRY(sqlite::Statement statement, database_.prepare(message(kSelectRow, "WHERE id = ?")));
+  statement.bind(0, id.bytes);
+  return one_row(statement);
+}
+
+Result<std::optional<SessionRow>> Catalog::find_by_name(std::string_view name) {
+  KVAULT_TRY(sqlite::Statement statement, database_.prepare(message(kSelectRow, "WHERE name = ?")));
+  statement.bind(0, name);
+  return one_row(statement);
+}
+
+Result<std::vector<SessionRow>> Catalog::list(std::string_view after_name, std::uint64_t limit) {
+  KVAULT_TRY(sqlite::Statement statement,
+             database_.prepare(message(kSelectRow, "WHERE name > ? ORDER BY name LIMIT ?")));
+  statement.bind(0, after_name).bind(1, limit);
+  return all_rows(statement);
+}
+
+Result<std::vector<SessionRow>> Catalog::list_by_use() {
+  KVAULT_TRY(sqlite::Statement statement,
+             database_.prepare(message(kSelectRow, "ORDER BY last_used_at_s, id")));
+  return all_rows(statement);
+}
+
+Result<std::vector<SessionId>> Catalog::expired(std::uint64_t now_s) {
+  KVAULT_TRY(sqlite::Statement statement,
+             database_.prepare("SELECT id FROM session WHERE expires_at_s > 0 AND "
+                               "expires_at_s <= ?"));
+  statement.bind(0, now_s);
+  return all_ids(statement);
+}
+
+Result<SessionDescription> Catalog::description(const SessionId& id) {
+  KVAULT_TRY(sqlite::Statement statement,
+             database_.prepare("SELECT description FROM session WHERE id = ?"));
+  KVAULT_TRY(const bool found, statement.bind(0, id.bytes).next());
+  if (!found) return fail(Errc::not_found, message("there is no session ", to_hex(id)));
+  return parse_description(statement.blob(0));
+}
+
+Result<std::vector<SessionId>> Catalog::sessions_with_prefix(const PrefixKey& prefix,
+                                                             std::uint64_t limit) {
+  KVAULT_TRY(sqlite::Statement statement,
+             database_.prepare("SELECT id FROM session WHERE id IN "
+                               "(SELECT session FROM record WHERE prefix = ?) "
+                               "ORDER BY last_used_at_s DESC, id LIMIT ?"));
+  statement.bind(0, prefix).bind(1, limit);
+  return all_ids(statement);
+}
+
+Result<std::vector<SessionId>> Catalog::sessions_without_pages(const PrefixKey& root,
+                                                               std::uint64_t limit) {
+  KVAULT_TRY(sqlite::Statement statement,
+             database_.prepare("SELECT id FROM session WHERE root_prefix = ? AND n_page = 0 "
+                               "ORDER BY last_used_at_s DESC, id LIMIT ?"));
+  statement.bind(0, root).bind(1, limit);
+  return all_ids(statement);
+}
+
+Result<std::vector<SessionId>> Catalog::sessions_in_pack(PackName pack) {
+  KVAULT_TRY(sqlite::Statement statement,
+             database_.prepare("SELECT session FROM record WHERE pack_kind = ? AND pack_number = ? "
+                               "UNION SELECT id FROM session WHERE ? = 0 AND pack_number = ?"));
+  const auto kind = static_cast<std::uint64_t>(pack.kind);
+  statement.bind(0, kind).bind(1, pack.number).bind(2, kind).bind(3, pack.number);
+  return all_ids(statement);
+}
+
+}  // namespace kvault

@@ -1,0 +1,129 @@
+#include <algorithm>
+#include <filesystem>
+#include <system_error>
+
+#include "daemon/clock.hpp"
+#include "daemon/dead_packs.hpp"
+#include "daemon/disk_store.hpp"
+
+namespace kvault {
+namespace {
+
+/// maintain() empties a pack of which so much is dead.
+constexpr double kDeadShare = 0.5;
+/// What one call of maintain() moves at most, so that others get their turn.
+constexpr std::uint64_t kMoveBytesPerStep = std::uint64_t{32} << 20U;
+
+}  // namespace
+
+std::uint64_t DiskStore::disk_bytes() const {
+  std::uint64_t bytes = parts_.packs.total_bytes();
+  std::error_code error;
+  for (std::filesystem::directory_iterator entry(parts_.options.directory, error), end;
+       !error && entry != end; entry.increment(error)) {
+    std::error_code ignored;
+    const std::uintmax_t size = entry->is_regular_file(ignored) ? entry->file_size(ignored) : 0;
+    if (!ignored) bytes += size;
+  }
+  return bytes;
+}
+
+/// What may be in use before records are refused: the quota, less what compaction needs.
+std::uint64_t DiskStore::room_bytes() const {
+  const std::uint64_t quota = parts_.options.quota_bytes;
+  return quota - std::min(2 * parts_.options.pack_size_bytes_max, quota / 4);
+}
+
+Result<> DiskStore::save_uses() {
+  if (used_at_s_.empty()) return {};
+  KVAULT_CHECK(catalog().touch(used_at_s_));
+  used_at_s_.clear();
+  return {};
+}
+
+Result<> DiskStore::sweep(MaintainReport& report) {
+  KVAULT_TRY(const std::uint64_t n_deleted, delete_dead_packs(catalog(), packs()));
+  report.n_pack_deleted += n_deleted;
+  counters_.n_pack_deleted += n_deleted;
+  return {};
+}
+
+Result<> DiskStore::expire(MaintainReport& report) {
+  KVAULT_TRY(const std::vector<SessionId> ids, catalog().expired(seconds_since_1970()));
+  for (const SessionId& id : ids) {
+    if (holds_.contains(id)) continue;
+    KVAULT_CHECK(remove_session(id));
+    report.removed.push_back(id);
+    ++counters_.n_expired;
+  }
+  return {};
+}
+
+/// Removes the session that was used longest ago; false where all are pinned or in use.
+Result<bool> DiskStore::evict_one(MaintainReport& report) {
+  KVAULT_CHECK(save_uses());
+  KVAULT_TRY(const std::vector<SessionRow> rows, catalog().list_by_use());
+  for (const SessionRow& row : rows) {
+    const bool has_pending = std::any_of(pending_.begin(), pending_.end(), [&](const auto& entry) {
+      return entry.second.session == row.id;
+    });
+    if (row.attributes.is_pinned || holds_.contains(row.id) || has_pending) continue;
+    KVAULT_CHECK(remove_session(row.id));
+    report.removed.push_back(row.id);
+    ++counters_.n_evicted;
+    return true;
+  }
+  return false;
+}
+
+/// Moves records where enough is dead among them, else removes a session; false where neither can
+/// be done. Moving writes a little too, so n_move_left bounds it.
+Result<bool> DiskStore::free_some(std::uint64_t lacking_bytes, std::uint64_t& n_move_left,
+                                  MaintainReport& report) {
+  KVAULT_TRY(const std::uint64_t movable_bytes, dead_bytes());
+  if (movable_bytes >= lacking_bytes && n_move_left > 0) {
+    --n_move_left;
+    KVAULT_TRY(const bool is_moved, compact_one(0, UINT64_MAX, report));
+    if (is_moved) return true;
+  }
+  return evict_one(report);
+}
+
+/// Frees until `length_bytes` more fit into the quota.
+Result<> DiskStore::make_room(std::uint64_t length_bytes, MaintainReport& report) {
+  if (parts_.options.quota_bytes == 0) return {};
+  const auto fits = [&] { return disk_bytes() + length_bytes <= room_bytes(); };
+  if (fits()) return {};
+  KVAULT_CHECK(catalog().checkpoint());
+  KVAULT_CHECK(sweep(report));
+  // What is dead in packs that are being written counts too, once they are left.
+  packs().leave_current();
+  std::uint64_t n_move_left = 2 * packs().entries().size();
+  while (!fits()) {
+    const std::uint64_t lacking_bytes = disk_bytes() + length_bytes - room_bytes();
+    KVAULT_TRY(const bool is_freed, free_some(lacking_bytes, n_move_left, report));
+    if (!is_freed) break;
+    KVAULT_CHECK(sweep(report));
+    KVAULT_CHECK(catalog().checkpoint());  // removing sessions makes the catalog's log longer
+  }
+  if (fits()) return {};
+  return fail(Errc::disk_full,
+              message("the quota of ", parts_.options.quota_bytes, " bytes has no room for ",
+                      length_bytes, " more: ", disk_bytes(),
+                      " are in use, by sessions that are open, pinned or locked by readers"));
+}
+
+Result<MaintainReport> DiskStore::maintain() {
+  MaintainReport report;
+  KVAULT_CHECK(save_uses());
+  KVAULT_CHECK(expire(report));
+  KVAULT_CHECK(sweep(report));
+  if (const Result<> made = make_room(0, report); !made && made.error().code != Errc::disk_full) {
+    return tl::unexpected<Error>(made.error());
+  }
+  KVAULT_TRY(const bool is_moved, compact_one(kDeadShare, kMoveBytesPerStep, report));
+  if (is_moved) KVAULT_CHECK(sweep(report));
+  return report;
+}
+
+}  // namespace kvault

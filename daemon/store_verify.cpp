@@ -1,0 +1,109 @@
+#include <algorithm>
+
+#include "daemon/clock.hpp"
+#include "daemon/disk_store.hpp"
+#include "daemon/manifest.hpp"
+#include "daemon/rebuild.hpp"
+
+namespace kvault {
+namespace {
+
+constexpr std::uint64_t kVerifyBatch = 256;
+
+}  // namespace
+
+void DiskStore::verify_session(const SessionState& state, VerifyReport& report) {
+  const auto note = [&](std::string_view what, const Error& error) {
+    ++counters_.n_damage;
+    report.damage.push_back(
+        message("session '", state.meta.description.name, "', ", what, ": ", error.message));
+  };
+  ++report.n_session;
+  CommitMeta meta;
+  const Result<RecordHeader> commit = verify_commit_record(packs(), state.id, state.place, meta);
+  if (!commit) {
+    note("commit record", commit.error());
+  } else if (meta.n_token != state.meta.n_token || meta.n_page != state.meta.n_page ||
+             meta.attributes != state.meta.attributes ||
+             meta.records.size() != state.meta.records.size() ||
+             !std::is_permutation(meta.records.begin(), meta.records.end(),
+                                  state.meta.records.begin())) {
+    note("commit record", Error{Errc::corrupt, "it does not agree with the catalog"});
+  }
+  report.bytes += state.place.length_bytes;
+  for (const LiveRecord& live : state.meta.records) {
+    const Result<RecordHeader> header = verify_live_record(packs(), live);
+    if (!header) {
+      note(message(name_of(live.kind), " of token ", live.first_token), header.error());
+      const std::uint64_t first = report.first_damaged_token.value_or(live.first_token);
+      report.first_damaged_token = std::min(first, live.first_token);
+    }
+    ++report.n_record;
+    report.bytes += live.length_bytes;
+  }
+}
+
+Result<VerifyReport> DiskStore::verify(const std::optional<SessionId>& session) {
+  VerifyReport report;
+  if (session) {
+    KVAULT_TRY(const SessionState state, catalog().load(*session));
+    verify_session(state, report);
+    return report;
+  }
+  std::string after_name;
+  for (;;) {
+    KVAULT_TRY(const std::vector<SessionRow> rows, catalog().list(after_name, kVerifyBatch));
+    for (const SessionRow& row : rows) {
+      KVAULT_TRY(const SessionState state, catalog().load(row.id));
+      verify_session(state, report);
+    }
+    if (rows.size() < kVerifyBatch) return report;
+    after_name = rows.back().name;
+  }
+}
+
+Result<VerifyReport> DiskStore::repair(const SessionId& session) {
+  if (holds_.contains(session)) {
+    return fail(Errc::busy, message("session ", to_hex(session), " is in use"));
+  }
+  KVAULT_TRY(VerifyReport report, verify(session));
+  if (report.damage.empty()) return report;
+  KVAULT_TRY(const SessionState before, catalog().load(session));
+  SessionState after = before;
+  if (report.first_damaged_token) {
+    // A damaged snapshot stands at its position: what is kept must end before it.
+    const std::uint64_t damaged = *report.first_damaged_token;
+    const std::uint64_t limit = std::min(damaged, before.meta.n_token);
+    KVAULT_TRY(const KeptPosition kept, kept_before(before, limit));
+    const CommitRequest request{
+        .n_token = kept.n_token, .kept_n_token = kept.n_token, .kept_n_page = kept.n_page};
+    KVAULT_TRY(after.meta, next_manifest(before.meta, request, {}));
+    after.commit_number = before.commit_number + 1;
+    after.meta.committed_at_s = seconds_since_1970();
+  }
+  after.place = {.transaction = next_transaction_++};
+  KVAULT_CHECK(write_commits({&after, 1}, {}));
+  KVAULT_CHECK(before_catalog());
+  KVAULT_CHECK(catalog().update({after}));
+  return report;
+}
+
+/// The newest position that needs no record which begins at or behind `limit`.
+Result<KeptPosition> DiskStore::kept_before(const SessionState& state, std::uint64_t limit) {
+  SessionState sound = state;
+  std::erase_if(sound.meta.records,
+                [limit](const LiveRecord& live) { return live.first_token >= limit; });
+  // The end of the rows and pages that are left without a hole.
+  std::uint64_t end = 0;
+  sound.meta.n_page = 0;
+  for (const LiveRecord& live : sound.meta.records) {
+    if (live.kind == RecordKind::page) sound.meta.n_page = live.first_token / kPageTokens + 1;
+    if (live.kind == RecordKind::page || live.first_token <= end) {
+      end = std::max(end, live.first_token + live.n_token);
+    }
+  }
+  sound.meta.n_token = std::min(end, state.meta.n_token);
+  return kept_position_of(sound, sound.meta.n_token);
+}
+
+}  // namespace kvault
