@@ -108,6 +108,12 @@ void Conversation::dispatch(const Header& header, Body& body) {
       return with(header, body, &Conversation::on_inspect);
     case MessageType::delete_session:
       return with(header, body, &Conversation::on_delete);
+    case MessageType::update_session:
+      return with(header, body, &Conversation::on_update);
+    case MessageType::fork_session:
+      return with(header, body, &Conversation::on_fork);
+    case MessageType::match_prefix:
+      return with(header, body, &Conversation::on_match);
     case MessageType::begin_record:
       return with(header, body, &Conversation::on_begin);
     case MessageType::data:
@@ -144,17 +150,22 @@ void Conversation::on_stats(const Header& header) {
   submit_request(header, run, [header](Conversation& self, const StoreStats& stats) {
     self.answer(header, [&](flatbuffers::FlatBufferBuilder& builder) {
       const auto n_task = static_cast<std::uint32_t>(self.host_.storage().n_pending());
-      return wire::CreateStatsOk(builder, stats.n_session, stats.n_record, stats.n_pending_record,
-                                 stats.n_pack, stats.live_bytes, stats.pack_bytes,
-                                 self.host_.n_connection(), n_task);
+      const StoreCounters& done = stats.counters;
+      return wire::CreateStatsOk(
+          builder, stats.n_session, stats.n_record, stats.n_pending_record, stats.n_pack,
+          stats.live_bytes, stats.pack_bytes, self.host_.n_connection(), n_task, stats.disk_bytes,
+          stats.quota_bytes, self.host_.uptime_s(), done.n_commit, done.written_bytes,
+          done.n_evicted, done.n_expired, done.n_pack_deleted, done.n_compaction, done.moved_bytes,
+          done.n_damage);
     });
   });
 }
 
 void Conversation::on_verify(const Header& header, const wire::VerifySession& request) {
-  const auto run = [text = request.session()->str()](Store& store) -> Result<VerifyReport> {
+  const auto run = [text = request.session()->str(),
+                    repair = request.repair()](Store& store) -> Result<VerifyReport> {
     KVAULT_TRY(const SessionInfo info, find_session(store, text));
-    return store.verify(info.id);
+    return repair ? store.repair(info.id) : store.verify(info.id);
   };
   submit_request(header, run, [header](Conversation& self, const VerifyReport& report) {
     self.answer(header, [&](flatbuffers::FlatBufferBuilder& builder) {
@@ -169,6 +180,14 @@ void Conversation::on_verify(const Header& header, const wire::VerifySession& re
                                          report.damage.size(), sentences);
     });
   });
+}
+
+void Conversation::release_hold(ConversationHost& host, const SessionId& session) {
+  const auto run = [session](Store& store) {
+    store.release(session);
+    return true;
+  };
+  host.storage().submit(run, [](bool) {});
 }
 
 void Conversation::refuse(const Header& request, const Error& error) {
@@ -187,10 +206,11 @@ void Conversation::say_goodbye(const Error& error) {
 }
 
 void Conversation::on_closed() {
-  if (uploads_.empty() && !host_.leases().is_holder(connection_.id())) return;
+  if (uploads_.empty() && open_.empty() && !host_.leases().is_holder(connection_.id())) return;
   std::vector<SharedUpload> dropped;
   for (auto& [id, upload] : uploads_) dropped.push_back(std::move(upload));
   uploads_.clear();
+  for (const auto& [session, write] : open_) release_hold(host_, session);
   open_.clear();
   // The leases go after what the client had asked for is done, so that the next writer sees it.
   auto run = [dropped = std::move(dropped)](Store& store) {

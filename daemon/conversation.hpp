@@ -86,6 +86,9 @@ class Conversation {
   void on_list(const Header& header, const wire::ListSessions& request);
   void on_inspect(const Header& header, const wire::InspectSession& request);
   void on_delete(const Header& header, const wire::DeleteSession& request);
+  void on_update(const Header& header, const wire::UpdateSession& request);
+  void on_fork(const Header& header, const wire::ForkSession& request);
+  void on_match(const Header& header, const wire::MatchPrefix& request);
   void on_attach(const Header& header, const wire::Attach& request);
 
   void on_begin(const Header& header, const wire::BeginRecord& request);
@@ -115,6 +118,8 @@ class Conversation {
   /// `bytes` is what the task holds of the client's data.
   template <class Run, class Done>
   void submit(std::uint64_t bytes, Run run, Done done);
+  /// Gives back what Store::hold() took, once what was asked before is done.
+  static void release_hold(ConversationHost& host, const SessionId& session);
   /// Likewise for a request: an error of `run` is its refusal, a value goes to `done(self, value)`.
   template <class Run, class Done>
   void submit_request(const Header& request, Run run, Done done);

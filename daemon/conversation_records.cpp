@@ -152,7 +152,8 @@ void Conversation::on_commit(const Header& header, const wire::Commit& request) 
   const auto done = [header](Conversation& self, const CommitInfo& info) {
     self.answer(header, [&](flatbuffers::FlatBufferBuilder& builder) {
       return wire::CreateCommitOk(builder, info.commit_number, info.n_token, info.n_page,
-                                  info.bytes_written);
+                                  info.bytes_written, info.raw_bytes, info.coded_bytes,
+                                  info.shared_bytes);
     });
   };
   submit_request(header, std::move(run), done);

@@ -2,6 +2,7 @@
 #include <limits>
 
 #include "daemon/conversation.hpp"
+#include "daemon/session_info_wire.hpp"
 #include "daemon/session_lookup.hpp"
 #include "sdk/src/wire_convert.hpp"
 
@@ -9,13 +10,6 @@ namespace kvault {
 namespace {
 
 using wire::Builder;
-
-flatbuffers::Offset<wire::SessionInfo> to_wire(Builder& builder, const SessionInfo& info) {
-  const auto name = builder.CreateString(info.name);
-  const wire::SessionId id = wire::to_wire(info.id);
-  return wire::CreateSessionInfo(builder, &id, name, info.commit_number, info.n_token, info.n_page,
-                                 info.live_bytes, info.created_at_s, info.committed_at_s);
-}
 
 flatbuffers::Offset<wire::SessionOk> to_wire(Builder& builder, const SessionInfo& info,
                                              const SessionDescription& description,
@@ -88,30 +82,49 @@ void Conversation::on_open(const Header& header, const wire::OpenSession& reques
                     offered = std::move(offered)](Store& store) -> Result<Attachment> {
     KVAULT_TRY(Attachment session, attach_session(store, text));
     if (offered) KVAULT_CHECK(check_identity(session.description, *offered));
+    KVAULT_CHECK(store.hold(session.info.id));  // last: whoever fails holds nothing
     return session;
   };
-  const auto done = [header, write = request.write()](Conversation& self,
-                                                      const Attachment& session) {
-    self.open(header, session, write);
+  ++n_waiting_;
+  // Not submit(): where the client is gone by then, its hold goes back.
+  auto finish = [&host = host_, id = connection_.id(), header,
+                 write = request.write()](const Result<Attachment>& session) {
+    Conversation* self = host.find(id);
+    if (self == nullptr) {
+      if (session) release_hold(host, session->info.id);
+      return;
+    }
+    --self->n_waiting_;
+    if (session) {
+      self->open(header, *session, write);
+    } else {
+      self->refuse(header, session.error());
+    }
+    self->update_reading();
   };
-  submit_request(header, run, done);
+  host_.storage().submit(run, std::move(finish));
 }
 
+/// pre: the store holds the session for this open.
 void Conversation::open(const Header& header, const Attachment& session, bool write) {
   const SessionId id = session.info.id;
   const auto entry = open_.find(id);
-  if (entry == open_.end() && open_.size() >= wire::kSessionsOpenMax) {
-    return refuse(header, Error{Errc::limit_exceeded,
-                                message("this connection has ", open_.size(),
-                                        " sessions open; the most is ", wire::kSessionsOpenMax)});
-  }
-  if (write) {
+  const bool is_open = entry != open_.end();
+  const auto attempt = [&]() -> Result<> {
+    if (!is_open && open_.size() >= wire::kSessionsOpenMax) {
+      return fail(Errc::limit_exceeded,
+                  message("this connection has ", open_.size(), " sessions open; the most is ",
+                          wire::kSessionsOpenMax));
+    }
+    if (!write) return {};
     LeaseTable::Holder holder{connection_.id(), app_name_, connection_.peer().process_id};
-    const Result<> acquired = host_.leases().acquire(id, std::move(holder));
-    if (!acquired) return refuse(header, acquired.error());
-  }
+    return host_.leases().acquire(id, std::move(holder));
+  };
+  const Result<> done = attempt();
+  if (!done || is_open) release_hold(host_, id);  // one hold for each session that is open here
+  if (!done) return refuse(header, done.error());
   // Opening for reading what one writes already does not take the lease away.
-  open_[id] = write || (entry != open_.end() && entry->second);
+  open_[id] = write || (is_open && entry->second);
   answer(header, [&](Builder& builder) {
     return to_wire(builder, session.info, session.description, session.records.size());
   });
@@ -119,7 +132,7 @@ void Conversation::open(const Header& header, const Attachment& session, bool wr
 
 void Conversation::on_close_session(const Header& header, const wire::CloseSession& request) {
   const SessionId id = wire::from_wire(*request.session_id());
-  open_.erase(id);
+  if (open_.erase(id) > 0) release_hold(host_, id);
   const auto run = [dropped = take_uploads_of(id)](Store& store) -> Result<bool> {
     for (const SharedUpload& upload : dropped) {
       if (upload->handle) KVAULT_CHECK(store.abort_record(*upload->handle));
@@ -127,7 +140,8 @@ void Conversation::on_close_session(const Header& header, const wire::CloseSessi
     return true;
   };
   submit(header.body_size, run, [header, id](Conversation& self, const Result<bool>& result) {
-    self.open_.erase(id);  // an open that was under way when the close came is closed too
+    // An open that was under way when the close came is closed too.
+    if (self.open_.erase(id) > 0) release_hold(self.host_, id);
     self.host_.leases().release(id, self.connection_.id());
     if (!result) return self.refuse(header, result.error());
     self.answer_done(header);
@@ -173,11 +187,10 @@ void Conversation::on_delete(const Header& header, const wire::DeleteSession& re
       LeaseTable::Holder holder{connection, self.app_name_, self.connection_.peer().process_id};
       const Result<> acquired = leases.acquire(id, std::move(holder));
       if (!acquired) return self.refuse(header, acquired.error());
-      self.open_[id] = true;  // so that the lease dies with the connection
     }
     const auto remove = [id](Store& store) { return store.remove_session(id); };
     self.submit(0, remove, [header, id](Conversation& then, const Result<>& removed) {
-      then.open_.erase(id);
+      if (then.open_.erase(id) > 0) release_hold(then.host_, id);
       then.take_uploads_of(id);  // the store has aborted their records
       then.host_.leases().release(id, then.connection_.id());
       if (!removed) return then.refuse(header, removed.error());

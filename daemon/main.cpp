@@ -12,6 +12,7 @@
 #include <CLI/CLI.hpp>
 
 #include "core/os/process.hpp"
+#include "daemon/quota.hpp"
 #include "daemon/server.hpp"
 
 namespace kvault {
@@ -24,6 +25,7 @@ struct Arguments {
   std::string socket_path;
   std::string log_level = "info";
   std::int64_t idle_exit_s = 0;
+  std::optional<std::uint64_t> quota_bytes;
   bool background = false;
 };
 
@@ -32,6 +34,7 @@ constexpr const char* kFooter =
     "Examples:\n"
     "  kvaultd                                  serve the user's own chats, stop with Ctrl-C\n"
     "  kvaultd --data-dir /mnt/fast/kvault      keep them on another disk\n"
+    "  kvaultd --quota 20GB                     forget what was used longest ago above that\n"
     "  kvaultd --background --idle-exit 600     go to the background, end 10 minutes after the\n"
     "                                           last app has left\n\n"
     "Exit status: 0 after an orderly end; otherwise one line on stderr and 1, or 2 where another\n"
@@ -58,6 +61,11 @@ std::optional<int> parse(int argc, char** argv, Arguments& arguments) {
                  "End after so many seconds without a client; 0: never")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 31))
       ->capture_default_str();
+  app.add_option("--quota", arguments.quota_bytes,
+                 "What all files together may take, as in 500MB or 20GB; 0: no limit (default: "
+                 "$KVAULT_QUOTA, or half of what is free, at most 64GB)")
+      ->envname("KVAULT_QUOTA")
+      ->transform(CLI::AsSizeValue(false));
   app.add_flag("--background", arguments.background,
                "Return once kvaultd serves; log to kvaultd.log in the data directory");
   try {
@@ -85,6 +93,7 @@ Result<ServerOptions> options_from(const Arguments& arguments) {
   if (error) return fail(Errc::io, message("no working directory: ", error.message()));
   options.socket_path = options.socket_path.lexically_normal();
   options.idle_exit = std::chrono::seconds(arguments.idle_exit_s);
+  options.quota_bytes = arguments.quota_bytes.value_or(default_quota_bytes(options.data_directory));
   return options;
 }
 

@@ -15,6 +15,9 @@ constexpr std::uint64_t kTickMs = 500;
 constexpr std::chrono::milliseconds kPatience{30'000};
 /// The same while the daemon is stopping.
 constexpr std::chrono::milliseconds kPatienceWhileStopping{2'000};
+/// Housekeeping of the store; sooner while there is more to move.
+constexpr std::uint64_t kMaintainMs = 30'000;
+constexpr std::uint64_t kMaintainBusyMs = 200;
 /// From connecting to the end of Hello.
 constexpr std::uint64_t kGreetingMs = 10'000;
 /// Connections above wire::kConnectionsMax that are told so; the ones above these are just closed.
@@ -129,6 +132,7 @@ Result<> Server::start_handles() {
 Result<> Server::open_store() {
   StoreOptions options;
   options.directory = options_.data_directory;
+  options.quota_bytes = options_.quota_bytes;
   Result<std::unique_ptr<Store>> opened = Store::open(std::move(options));
   if (!opened && opened.error().code == Errc::busy) {
     return fail(Errc::busy, message("another kvaultd is running: ", opened.error().message));
@@ -240,11 +244,28 @@ void Server::on_tick() {
     }
   }
   if (stopping_) return finish_stopping();
+  if (now_ms() >= maintain_at_ms_ && !is_maintaining_) maintain();
   const auto idle_ms = static_cast<std::uint64_t>(options_.idle_exit.count()) * 1000;
   if (idle_ms > 0 && clients_.empty() && now_ms() - last_client_at_ms_ >= idle_ms) {
     log_.info("no client for {} s", options_.idle_exit.count());
     stop();
   }
+}
+
+void Server::maintain() {
+  is_maintaining_ = true;
+  const auto run = [](Store& store) { return store.maintain(); };
+  storage_->submit(run, [this](const Result<MaintainReport>& report) {
+    is_maintaining_ = false;
+    maintain_at_ms_ = now_ms() + kMaintainMs;
+    if (!report) return log_.error("housekeeping: {}", report.error().message);
+    if (report->moved_bytes > 0) maintain_at_ms_ = now_ms() + kMaintainBusyMs;
+    // Names may tell of what was said; ids do not.
+    for (const SessionId& id : report->removed) log_.info("session {} removed", to_hex(id));
+    for (const std::string& sentence : report->damage) log_.error("damage: {}", sentence);
+    if (report->n_pack_deleted == 0 && report->moved_bytes == 0) return;
+    log_.info("{} packs deleted, {} bytes moved", report->n_pack_deleted, report->moved_bytes);
+  });
 }
 
 void Server::stop() {

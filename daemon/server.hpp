@@ -26,6 +26,8 @@ struct ServerOptions {
   std::filesystem::path socket_path;     ///< absolute
   /// Exit after so long without a client; 0: never.
   std::chrono::seconds idle_exit{0};
+  /// What the data directory may hold; 0: no limit.
+  std::uint64_t quota_bytes = 0;
 };
 
 /// kvaultd: the listener, its clients, and the storage thread behind them. The loop thread never
@@ -58,6 +60,7 @@ class Server final : public ConnectionOwner, public ConversationHost {
   void on_connection(int status);
   void on_wake();
   void on_tick();
+  void maintain();
 
   void on_frame(Connection& connection, const wire::FrameHeader& header,
                 std::vector<std::byte>& body) override;
@@ -99,6 +102,8 @@ class Server final : public ConnectionOwner, public ConversationHost {
   ConnectionId next_connection_id_ = 1;
   std::uint64_t started_at_ms_ = 0;
   std::uint64_t last_client_at_ms_ = 0;
+  std::uint64_t maintain_at_ms_ = 0;  ///< when the store's next housekeeping is due
+  bool is_maintaining_ = false;
   bool stopping_ = false;
   std::unique_ptr<StorageThread> storage_;  // last: joins before what its tasks refer to goes
 };

@@ -34,8 +34,11 @@ int run(int argc, char** argv) {
   add_sessions_command(app, exit_code);
   add_show_command(app, exit_code);
   add_remove_command(app, exit_code);
+  add_fork_command(app, exit_code);
+  add_set_command(app, exit_code);
   add_verify_command(app, exit_code);
   add_stats_command(app, exit_code);
+  add_top_command(app, exit_code);
   add_devices_command(app, exit_code);
   try {
     app.parse(argc, argv);

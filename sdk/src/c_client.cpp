@@ -29,6 +29,54 @@ kvault::ClientOptions to_client_options(const kvault_client_options& options) {
   return result;
 }
 
+kvault_daemon_stats to_daemon_stats(const kvault::client::Stats& stats) {
+  kvault_daemon_stats result{};
+  result.n_session = static_cast<std::uint32_t>(stats.n_session);
+  result.n_connection = stats.n_connection;
+  result.live_size_bytes = stats.live_bytes;
+  result.pack_size_bytes = stats.pack_bytes;
+  result.disk_size_bytes = stats.disk_bytes;
+  result.quota_bytes = stats.quota_bytes;
+  result.n_record = stats.n_record;
+  result.n_pack = stats.n_pack;
+  result.n_queued_task = stats.n_queued_task;
+  result.uptime_s = stats.uptime_s;
+  result.n_commit = stats.n_commit;
+  result.written_size_bytes = stats.written_bytes;
+  result.n_evicted = stats.n_evicted;
+  result.n_expired = stats.n_expired;
+  result.n_pack_deleted = stats.n_pack_deleted;
+  result.n_compaction = stats.n_compaction;
+  result.moved_size_bytes = stats.moved_bytes;
+  result.n_damage = stats.n_damage;
+  return result;
+}
+
+Result<kvault::client::SessionChange> to_change(const kvault_session_update& update) {
+  kvault::client::SessionChange change;
+  if (update.name != nullptr) change.name = update.name;
+  if (update.n_label > kvault::kLabelsMax) {
+    return fail(Errc::limit_exceeded,
+                message(update.n_label, " labels, at most ", kvault::kLabelsMax));
+  }
+  if (update.n_label > 0 || update.clear_labels != 0) change.labels.emplace();
+  for (std::uint32_t i = 0; i < update.n_label; ++i) {
+    KVAULT_CHECK(require(update.labels, "labels"));
+    KVAULT_CHECK(require(update.labels[i], "label"));
+    change.labels->emplace_back(update.labels[i]);
+  }
+  if (update.pin != 0) change.is_pinned = update.pin > 0;
+  if (update.expires_unix_s < -1) {
+    return fail(Errc::invalid_argument,
+                message("expires_unix_s is ", update.expires_unix_s, "; -1 means never"));
+  }
+  if (update.expires_unix_s != 0) {
+    change.expires_at_s =
+        update.expires_unix_s < 0 ? 0 : static_cast<std::uint64_t>(update.expires_unix_s);
+  }
+  return change;
+}
+
 }  // namespace
 
 namespace kvault::c {
@@ -42,7 +90,25 @@ kvault_session_info to_session_info(const client::SessionInfo& info) {
   result.n_token = info.n_token;
   result.n_page = info.n_page;
   result.stored_size_bytes = info.live_bytes;
-  result.last_used_unix_s = static_cast<std::int64_t>(info.committed_at_s);
+  result.last_used_unix_s =
+      static_cast<std::int64_t>(std::max(info.committed_at_s, info.last_used_at_s));
+  const SessionAttributes& attributes = info.attributes;
+  result.expires_unix_s = static_cast<std::int64_t>(attributes.expires_at_s);
+  result.is_pinned = attributes.is_pinned ? 1 : 0;
+  if (attributes.forked_from != SessionId()) {
+    const std::string from = to_hex(attributes.forked_from);
+    std::copy_n(from.data(), std::min(from.size(), sizeof(result.forked_from) - 1),
+                result.forked_from);
+    result.forked_at_token = attributes.forked_at_token;
+  }
+  char* at = result.labels;
+  for (const std::string& label : attributes.labels) {
+    if (static_cast<std::size_t>(result.labels + sizeof(result.labels) - at) < label.size() + 2) {
+      break;
+    }
+    at = std::copy(label.begin(), label.end(), at);
+    *at++ = '\n';
+  }
   return result;
 }
 
@@ -98,6 +164,36 @@ kvault_status kvault_client_delete(kvault_client* client, const char* name_or_id
   });
 }
 
+kvault_status kvault_client_update(kvault_client* client, const char* name_or_id,
+                                   const kvault_session_update* update, kvault_error* error) {
+  return guard(error, [&]() -> Result<> {
+    KVAULT_CHECK(require(client, "client"));
+    KVAULT_CHECK(require(name_or_id, "name_or_id"));
+    KVAULT_TRY(const kvault_session_update given, kvault::c::read_options(update, "update"));
+    KVAULT_TRY(const kvault::client::SessionChange change, to_change(given));
+    KVAULT_CHECK(client->client.update_session(name_or_id, change));
+    return {};
+  });
+}
+
+kvault_status kvault_client_fork(kvault_client* client, const char* name_or_id, uint64_t n_token,
+                                 const char* new_name, kvault_kept* out_kept, kvault_error* error) {
+  return guard(error, [&]() -> Result<> {
+    if (out_kept != nullptr) *out_kept = {};
+    KVAULT_CHECK(require(client, "client"));
+    KVAULT_CHECK(require(name_or_id, "name_or_id"));
+    KVAULT_CHECK(require(new_name, "new_name"));
+    if (n_token == UINT64_MAX) {
+      KVAULT_TRY(const kvault::client::Session source, client->client.inspect(name_or_id));
+      n_token = source.info.n_token;
+    }
+    KVAULT_TRY(const kvault::client::Fork fork,
+               client->client.fork_session(name_or_id, n_token, new_name));
+    if (out_kept != nullptr) *out_kept = {fork.kept.n_token, fork.kept.exact ? 1U : 0U, 0};
+    return {};
+  });
+}
+
 kvault_status kvault_client_stats(kvault_client* client, kvault_daemon_stats* out_stats,
                                   kvault_error* error) {
   return guard(error, [&]() -> Result<> {
@@ -105,9 +201,8 @@ kvault_status kvault_client_stats(kvault_client* client, kvault_daemon_stats* ou
     KVAULT_TRY(kvault_daemon_stats result, kvault::c::read_options(out_stats));
     KVAULT_TRY(const kvault::client::Stats stats, client->client.stats());
     const std::uint32_t given_bytes = result.struct_size;
-    result = {given_bytes,        static_cast<std::uint32_t>(stats.n_session),
-              stats.n_connection, 0,
-              stats.live_bytes,   stats.pack_bytes};
+    result = to_daemon_stats(stats);
+    result.struct_size = given_bytes;
     std::memcpy(out_stats, &result, std::min<std::size_t>(given_bytes, sizeof(result)));
     return {};
   });
@@ -122,6 +217,19 @@ kvault_status kvault_client_verify(kvault_client* client, const char* name_or_id
     std::optional<std::string_view> which;
     if (name_or_id != nullptr) which = name_or_id;
     KVAULT_TRY(const kvault::client::VerifyReport report, client->client.verify(which));
+    *out_report = {report.n_record, report.n_damage, report.bytes};
+    return {};
+  });
+}
+
+kvault_status kvault_client_repair(kvault_client* client, const char* name_or_id,
+                                   kvault_verify_report* out_report, kvault_error* error) {
+  return guard(error, [&]() -> Result<> {
+    KVAULT_CHECK(require(client, "client"));
+    KVAULT_CHECK(require(name_or_id, "name_or_id"));
+    KVAULT_CHECK(require(out_report, "out_report"));
+    *out_report = {};
+    KVAULT_TRY(const kvault::client::VerifyReport report, client->client.repair(name_or_id));
     *out_report = {report.n_record, report.n_damage, report.bytes};
     return {};
   });

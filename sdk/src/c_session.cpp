@@ -25,13 +25,11 @@ Result<> require_open(const kvault_session* session) {
   return {};
 }
 
-Result<kvault::SessionOptions> to_session_options(const kvault_session_options& options,
-                                                  const kvault_cache_options& cache) {
-  KVAULT_CHECK(require(options.name, "name"));
-  kvault::SessionOptions result;
-  KVAULT_TRY(result.cache, kvault::c::to_cache_options(cache));
-  result.description.name = options.name;
-  result.description.shape = result.cache.shape;
+/// Identity and shape; no name.
+Result<kvault::SessionDescription> to_model(const kvault_session_options& options,
+                                            const kvault::ModelShape& shape) {
+  kvault::SessionDescription result;
+  result.shape = shape;
   if (options.n_identity > kIdentityMax) {
     return fail(Errc::limit_exceeded,
                 message(options.n_identity, " identity fields, at most ", kIdentityMax));
@@ -40,8 +38,18 @@ Result<kvault::SessionOptions> to_session_options(const kvault_session_options& 
     KVAULT_CHECK(require(options.identity, "identity"));
     KVAULT_CHECK(require(options.identity[i].name, "identity name"));
     KVAULT_CHECK(require(options.identity[i].value, "identity value"));
-    result.description.identity.push_back({options.identity[i].name, options.identity[i].value});
+    result.identity.push_back({options.identity[i].name, options.identity[i].value});
   }
+  return result;
+}
+
+Result<kvault::SessionOptions> to_session_options(const kvault_session_options& options,
+                                                  const kvault_cache_options& cache) {
+  KVAULT_CHECK(require(options.name, "name"));
+  kvault::SessionOptions result;
+  KVAULT_TRY(result.cache, kvault::c::to_cache_options(cache));
+  KVAULT_TRY(result.description, to_model(options, result.cache.shape));
+  result.description.name = options.name;
   result.create = options.create != 0;
   result.copy = options.copy != 0;
   if (options.progress != nullptr) {
@@ -106,7 +114,8 @@ kvault_status kvault_session_save(kvault_session* session, const uint32_t* token
     if (n_token_id > 0) KVAULT_CHECK(require(token_id, "token_id"));
     KVAULT_TRY(const kvault::SaveInfo info, session->stored->save({token_id, n_token_id}));
     if (out_info != nullptr) {
-      *out_info = {info.commit_number, info.n_token, info.n_page, info.written_bytes};
+      *out_info = {info.commit_number, info.n_token,     info.n_page,      info.written_bytes,
+                   info.raw_bytes,     info.coded_bytes, info.shared_bytes};
     }
     return {};
   });
@@ -131,6 +140,29 @@ kvault_status kvault_session_rollback(kvault_session* session, uint64_t n_token,
     KVAULT_CHECK(require_open(session));
     KVAULT_TRY(const kvault::Kept kept, session->stored->rollback(kvault::Tokens(n_token)));
     if (out_kept != nullptr) *out_kept = {kept.n_token.raw, kept.exact ? 1U : 0U, 0};
+    return {};
+  });
+}
+
+kvault_status kvault_client_match(kvault_client* client, const kvault_session_options* options,
+                                  const uint32_t* token_id, size_t n_token_id,
+                                  kvault_match* out_match, kvault_error* error) {
+  return guard(error, [&]() -> Result<> {
+    KVAULT_CHECK(require(out_match, "out_match"));
+    *out_match = {};
+    KVAULT_CHECK(require(client, "client"));
+    if (n_token_id > 0) KVAULT_CHECK(require(token_id, "token_id"));
+    KVAULT_TRY(const kvault_session_options given, kvault::c::read_options(options));
+    KVAULT_TRY(const kvault_cache_options cache, kvault::c::read_options(given.cache));
+    KVAULT_TRY(const kvault::CacheOptions converted, kvault::c::to_cache_options(cache));
+    KVAULT_TRY(const kvault::SessionDescription model, to_model(given, converted.shape));
+    KVAULT_TRY(const kvault::client::Match match,
+               client->client.match(model, {token_id, n_token_id}));
+    if (!match.session) return {};
+    out_match->found = 1;
+    out_match->n_token = match.n_token;
+    out_match->kept = {match.kept.n_token, match.kept.exact ? 1U : 0U, 0};
+    out_match->info = kvault::c::to_session_info(*match.session);
     return {};
   });
 }

@@ -47,6 +47,9 @@ class Client {
   Result<client::Stats> stats();
   /// One session by name or id, or all, one after the other.
   Result<client::VerifyReport> verify(std::optional<std::string_view> name_or_id);
+  /// verify(), and takes a damaged session back to the newest position before the damage.
+  /// Errc::busy while it is open somewhere.
+  Result<client::VerifyReport> repair(std::string_view name_or_id);
   /// Returns when the daemon has taken the order; it ends once its work is done.
   Result<> shutdown();
 
@@ -60,6 +63,15 @@ class Client {
   Result<std::vector<client::SessionInfo>> list();
   Result<client::Session> inspect(std::string_view name_or_id);
   Result<> delete_session(std::string_view name_or_id);
+  Result<client::Session> update_session(std::string_view name_or_id,
+                                         const client::SessionChange& change);
+  /// A new session of the first n_token tokens of another, or fewer, which shares its records.
+  Result<client::Fork> fork_session(std::string_view name_or_id, std::uint64_t n_token,
+                                    std::string_view name);
+  /// Which session of this identity and shape begins most like these tokens. At most the first
+  /// client::kMatchTokensMax of them are looked at.
+  Result<client::Match> match(const SessionDescription& description,
+                              std::span<const std::uint32_t> token_ids);
   /// pre: the session is open. Errc::conflict where a writer was faster, time and again.
   Result<client::Attachment> attach(const SessionId& session);
 
@@ -108,6 +120,7 @@ class Client {
   std::size_t n_unanswered() const;
   /// Drops the session's records, then returns `error`.
   tl::unexpected<Error> give_up(const SessionId& session, Error error);
+  Result<> verify_one(const std::string& session, bool repair, client::VerifyReport& total);
   Result<IncomingFrame> attach_page(const SessionId& session, std::uint32_t first,
                                     std::uint64_t commit_number);
   Result<client::Attachment> attach_once(const SessionId& session);

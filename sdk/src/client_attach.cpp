@@ -1,7 +1,7 @@
 #include <utility>
 
 #include "sdk/src/client.hpp"
-#include "sdk/src/wire_convert.hpp"
+#include "sdk/src/client_wire.hpp"
 
 namespace kvault {
 namespace {
@@ -55,16 +55,8 @@ Result<client::Attachment> Client::attach_once(const SessionId& session) {
     KVAULT_TRY(const IncomingFrame answer, attach_page(session, first, commit_number));
     KVAULT_TRY(const wire::AttachOk* page, wire::verified<wire::AttachOk>(answer.body));
     if (first == 0) {
-      const wire::SessionInfo& info = *page->info();
-      result.info = {.id = wire::from_wire(*info.id()),
-                     .name = info.name()->str(),
-                     .commit_number = info.commit_number(),
-                     .n_token = info.n_token(),
-                     .n_page = info.n_page(),
-                     .live_bytes = info.live_bytes(),
-                     .created_at_s = info.created_at_s(),
-                     .committed_at_s = info.committed_at_s()};
-      commit_number = info.commit_number();
+      result.info = client::from_wire(*page->info());
+      commit_number = result.info.commit_number;
       if (page->description() == nullptr) {
         return fail(Errc::protocol, "the first page of an attachment has no description");
       }

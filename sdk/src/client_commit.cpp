@@ -105,8 +105,9 @@ Result<client::CommitInfo> Client::commit(const SessionId& session,
   for (const std::uint64_t record : records) put_records_.erase(record);
   if (!answer) return tl::unexpected<Error>(answer.error());
   KVAULT_TRY(const wire::CommitOk* commit, wire::verified<wire::CommitOk>(answer->body));
-  return client::CommitInfo{commit->commit_number(), commit->n_token(), commit->n_page(),
-                            commit->bytes_written()};
+  return client::CommitInfo{commit->commit_number(), commit->n_token(),   commit->n_page(),
+                            commit->bytes_written(), commit->raw_bytes(), commit->coded_bytes(),
+                            commit->shared_bytes()};
 }
 
 Result<client::CommitInfo> Client::commit(const SessionId& session,

@@ -3,9 +3,11 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "core/format/attributes.hpp"
 #include "core/format/description.hpp"
 #include "core/format/record_check.hpp"
 #include "sdk/src/payload_reader.hpp"
@@ -22,6 +24,37 @@ struct SessionInfo {
   std::uint64_t live_bytes = 0;
   std::uint64_t created_at_s = 0;  ///< seconds since 1970
   std::uint64_t committed_at_s = 0;
+  std::uint64_t last_used_at_s = 0;
+  SessionAttributes attributes{};
+};
+
+/// What update_session() changes; what is empty stays as it is.
+struct SessionChange {
+  std::optional<std::string> name{};
+  std::optional<std::vector<std::string>> labels{};
+  std::optional<bool> is_pinned{};
+  std::optional<std::uint64_t> expires_at_s{};  ///< 0: never
+};
+
+/// Where a fork begins; sdk/schema/kvault_wire.fbs, ForkSessionOk.
+struct Kept {
+  std::uint64_t n_token = 0;
+  bool exact = true;
+};
+
+struct Fork {
+  SessionInfo info;
+  Kept kept;
+};
+
+/// What fits into one frame beside the description.
+inline constexpr std::size_t kMatchTokensMax = 180'000;
+
+/// The stored session that begins most like a chat to come.
+struct Match {
+  std::optional<SessionInfo> session;  ///< empty: nothing is worth sharing
+  std::uint64_t n_token = 0;           ///< equal tokens
+  Kept kept;                           ///< where a fork at n_token would begin
 };
 
 /// A session as open_session(), create_session() and inspect() find it.
@@ -71,6 +104,9 @@ struct CommitInfo {
   std::uint64_t n_token = 0;
   std::uint64_t n_page = 0;
   std::uint64_t bytes_written = 0;
+  std::uint64_t raw_bytes = 0;
+  std::uint64_t coded_bytes = 0;
+  std::uint64_t shared_bytes = 0;
 };
 
 /// Called with (bytes sent, bytes to send); false cancels.
@@ -85,6 +121,17 @@ struct Stats {
   std::uint64_t pack_bytes = 0;
   std::uint32_t n_connection = 0;
   std::uint32_t n_queued_task = 0;
+  std::uint64_t disk_bytes = 0;
+  std::uint64_t quota_bytes = 0;  ///< 0: none
+  std::uint64_t uptime_s = 0;
+  std::uint64_t n_commit = 0;  ///< this and the following: since the daemon's start
+  std::uint64_t written_bytes = 0;
+  std::uint64_t n_evicted = 0;
+  std::uint64_t n_expired = 0;
+  std::uint64_t n_pack_deleted = 0;
+  std::uint64_t n_compaction = 0;
+  std::uint64_t moved_bytes = 0;
+  std::uint64_t n_damage = 0;
 };
 
 struct VerifyReport {

@@ -77,7 +77,9 @@ Result<SaveInfo> StoredCache::save(std::span<const std::uint32_t> new_token_ids)
   kept_n_page_ = commit.n_page;
   token_ids_ = std::move(all_ids);
   cache_.keep_states();
-  return SaveInfo{commit.commit_number, commit.n_token, *n_page_written, commit.bytes_written};
+  return SaveInfo{commit.commit_number, commit.n_token,   *n_page_written,
+                  commit.bytes_written, commit.raw_bytes, commit.coded_bytes,
+                  commit.shared_bytes};
 }
 
 Result<> StoredCache::put(const OutgoingRecord& record) {

@@ -29,6 +29,9 @@ struct SaveInfo {
   std::uint64_t n_token = 0;
   std::uint64_t n_page = 0;
   std::uint64_t written_bytes = 0;
+  std::uint64_t raw_bytes = 0;
+  std::uint64_t coded_bytes = 0;
+  std::uint64_t shared_bytes = 0;
 };
 
 /// A cache with a home on disk. Holds the session's writing lease on its client, which is borrowed

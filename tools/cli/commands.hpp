@@ -13,8 +13,11 @@ void add_roundtrip_command(CLI::App& app, int& exit_code);
 void add_sessions_command(CLI::App& app, int& exit_code);
 void add_show_command(CLI::App& app, int& exit_code);
 void add_remove_command(CLI::App& app, int& exit_code);
+void add_fork_command(CLI::App& app, int& exit_code);
+void add_set_command(CLI::App& app, int& exit_code);
 void add_verify_command(CLI::App& app, int& exit_code);
 void add_stats_command(CLI::App& app, int& exit_code);
+void add_top_command(CLI::App& app, int& exit_code);
 void add_devices_command(CLI::App& app, int& exit_code);
 
 }  // namespace kvault::tools

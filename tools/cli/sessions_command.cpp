@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <memory>
+#include <string_view>
 
 #include "tools/cli/commands.hpp"
 #include "tools/cli/daemon_options.hpp"
@@ -9,9 +11,25 @@
 namespace kvault::tools {
 namespace {
 
-Result<int> list_sessions(const DaemonOptions& options) {
+struct SessionsOptions : DaemonOptions {
+  std::string text;
+  std::vector<std::string> labels;
+};
+
+/// Whether a session is asked for: its name holds the text, and it has all the labels.
+bool is_wanted(const SessionsOptions& options, const kvault_session_info& info) {
+  const std::vector<std::string> labels = labels_of(info);
+  const auto has = [&](const std::string& label) {
+    return std::find(labels.begin(), labels.end(), label) != labels.end();
+  };
+  return std::string_view(info.name).find(options.text) != std::string_view::npos &&
+         std::all_of(options.labels.begin(), options.labels.end(), has);
+}
+
+Result<int> list_sessions(const SessionsOptions& options) {
   KVAULT_TRY(sdk::Client client, connect(options));
-  KVAULT_TRY(const std::vector<kvault_session_info> sessions, from_sdk(client.list(), "sessions"));
+  KVAULT_TRY(std::vector<kvault_session_info> sessions, from_sdk(client.list(), "sessions"));
+  std::erase_if(sessions, [&](const auto& info) { return !is_wanted(options, info); });
   if (options.json) {
     auto list = nlohmann::ordered_json::array();
     for (const kvault_session_info& info : sessions) list.push_back(json_of(info));
@@ -19,7 +37,8 @@ Result<int> list_sessions(const DaemonOptions& options) {
     return kExitDone;
   }
   if (sessions.empty()) {
-    std::printf("no sessions yet\n");
+    const bool is_search = !options.text.empty() || !options.labels.empty();
+    std::printf(is_search ? "no such session\n" : "no sessions yet\n");
     return kExitDone;
   }
   std::vector<std::vector<std::string>> rows = {session_heading()};
@@ -32,9 +51,14 @@ Result<int> list_sessions(const DaemonOptions& options) {
 
 void add_sessions_command(CLI::App& app, int& exit_code) {
   CLI::App* command = app.add_subcommand("sessions", "List what kvaultd keeps");
-  auto options = std::make_shared<DaemonOptions>();
+  auto options = std::make_shared<SessionsOptions>();
+  command->add_option("text", options->text, "Only sessions with this in their names");
+  command->add_option("--label", options->labels, "Only sessions that have these labels");
   add_daemon_options(*command, *options);
-  command->footer("Example:\n  kvault sessions --json | jq '.[].name'");
+  command->footer(
+      "Examples:\n"
+      "  kvault sessions rome --label travel\n"
+      "  kvault sessions --json | jq '.[].name'");
   command->callback([options, &exit_code] { exit_code = finish(list_sessions(*options)); });
 }
 

@@ -4,6 +4,7 @@
 #include "tools/cli/commands.hpp"
 #include "tools/cli/daemon_options.hpp"
 #include "tools/cli/report.hpp"
+#include "tools/cli/session_table.hpp"
 #include "tools/model/sdk_result.hpp"
 
 namespace kvault::tools {
@@ -36,6 +37,16 @@ Result<int> show_session(const ShowOptions& options) {
   report.add("stored_bytes_per_token", per_token, format_number("%.0f", per_token));
   report.add("last_used_unix_s", found->last_used_unix_s,
              format_time(found->last_used_unix_s) + " UTC");
+  report.add("is_pinned", found->is_pinned != 0, found->is_pinned != 0 ? "yes" : "no");
+  report.add("expires_unix_s", found->expires_unix_s,
+             found->expires_unix_s == 0 ? "never" : format_time(found->expires_unix_s) + " UTC");
+  std::string labels;
+  for (const std::string& label : labels_of(*found)) labels += (labels.empty() ? "" : ", ") + label;
+  report.add("labels", labels_of(*found), labels);
+  if (found->forked_from[0] != 0) {
+    report.add("forked_from", found->forked_from);
+    report.add("forked_at_token", found->forked_at_token);
+  }
   report.print(options.json);
   return kExitDone;
 }

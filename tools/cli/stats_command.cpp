@@ -1,6 +1,7 @@
 #include <memory>
 
 #include "tools/cli/commands.hpp"
+#include "tools/cli/daemon_metrics.hpp"
 #include "tools/cli/daemon_options.hpp"
 #include "tools/cli/report.hpp"
 #include "tools/model/sdk_result.hpp"
@@ -8,14 +9,23 @@
 namespace kvault::tools {
 namespace {
 
-Result<int> show_stats(const DaemonOptions& options) {
+struct StatsOptions : DaemonOptions {
+  bool prometheus = false;
+};
+
+Result<int> show_stats(const StatsOptions& options) {
   KVAULT_TRY(sdk::Client client, connect(options));
   KVAULT_TRY(const kvault_daemon_stats stats, from_sdk(client.stats(), "stats"));
+  const std::vector<Metric> metrics = metrics_of(stats);
+  if (options.prometheus) {
+    std::printf("%s", prometheus_text(metrics).c_str());
+    return kExitDone;
+  }
   Report report;
-  report.add("n_session", stats.n_session);
-  report.add("n_connection", stats.n_connection);
-  report.add("live_size_bytes", stats.live_size_bytes, format_size(stats.live_size_bytes));
-  report.add("pack_size_bytes", stats.pack_size_bytes, format_size(stats.pack_size_bytes));
+  for (const Metric& metric : metrics) {
+    const std::string text = metric.is_size ? format_size(metric.value) : message(metric.value);
+    report.add(std::string(metric.name), metric.value, text);
+  }
   report.print(options.json);
   return kExitDone;
 }
@@ -23,10 +33,15 @@ Result<int> show_stats(const DaemonOptions& options) {
 }  // namespace
 
 void add_stats_command(CLI::App& app, int& exit_code) {
-  CLI::App* command = app.add_subcommand("stats", "Show what kvaultd holds");
-  auto options = std::make_shared<DaemonOptions>();
+  CLI::App* command = app.add_subcommand("stats", "Show what kvaultd holds and has done");
+  auto options = std::make_shared<StatsOptions>();
   add_daemon_options(*command, *options);
-  command->footer("Example:\n  kvault stats --json");
+  command->add_flag("--prometheus", options->prometheus, "Print Prometheus' text format")
+      ->excludes("--json");
+  command->footer(
+      "Examples:\n"
+      "  kvault stats --json\n"
+      "  kvault stats --prometheus > /var/lib/node_exporter/kvault.prom");
   command->callback([options, &exit_code] { exit_code = finish(show_stats(*options)); });
 }
 

@@ -300,8 +300,15 @@ typedef struct kvault_session_info {
   uint64_t commit_number;
   uint64_t n_token;
   uint64_t n_page;
-  uint64_t stored_size_bytes; /* on disk, records and padding included */
+  uint64_t stored_size_bytes; /* on disk, records and padding included; forks share some of it */
   int64_t last_used_unix_s;
+  int64_t expires_unix_s; /* removed after that, unless open; 0: never */
+  uint32_t is_pinned;     /* never evicted to keep the daemon's quota */
+  uint32_t reserved3;
+  char forked_from[33]; /* id of the session this one was forked from, or "" */
+  char reserved4[7];
+  uint64_t forked_at_token;
+  char labels[4160]; /* ascending, each followed by a newline */
 } kvault_session_info;
 
 /* Called once per session; return 0 to stop. */
@@ -312,6 +319,32 @@ KVAULT_API kvault_status kvault_client_list(kvault_client* client, kvault_sessio
 KVAULT_API kvault_status kvault_client_delete(kvault_client* client, const char* name_or_id,
                                               kvault_error* error);
 
+/* What kvault_client_update changes. Fields that are NULL or 0 leave things as they are. */
+typedef struct kvault_session_update {
+  uint32_t struct_size;
+  uint32_t n_label;          /* at most 32 */
+  const char* name;          /* a new name; ALREADY_EXISTS where it is in use */
+  const char* const* labels; /* [n_label], 1 to 128 bytes each; replace all there are */
+  uint32_t clear_labels;     /* 1: no labels */
+  int32_t pin;               /* 1: never evict, -1: may be evicted */
+  int64_t expires_unix_s;    /* -1: never */
+} kvault_session_update;
+#define KVAULT_SESSION_UPDATE_INIT \
+  { sizeof(kvault_session_update), 0, NULL, NULL, 0, 0, 0 }
+
+/* Renames, labels, pins a session, lets it expire. Durable when it returns; a session that is open
+ * for writing is not disturbed. */
+KVAULT_API kvault_status kvault_client_update(kvault_client* client, const char* name_or_id,
+                                              const kvault_session_update* update,
+                                              kvault_error* error);
+
+/* A new session of the first n_token tokens that another has on disk, or fewer (out_kept, as
+ * kvault_cache_rollback; may be NULL). Nothing is copied, and neither session notices the other.
+ * UINT64_MAX: all tokens. ALREADY_EXISTS, OUT_OF_RANGE. Open it with kvault_session_open. */
+KVAULT_API kvault_status kvault_client_fork(kvault_client* client, const char* name_or_id,
+                                            uint64_t n_token, const char* new_name,
+                                            kvault_kept* out_kept, kvault_error* error);
+
 typedef struct kvault_daemon_stats {
   uint32_t struct_size;
   uint32_t n_session;
@@ -319,9 +352,23 @@ typedef struct kvault_daemon_stats {
   uint32_t reserved;
   uint64_t live_size_bytes; /* records that some session needs */
   uint64_t pack_size_bytes; /* all packs on disk */
+  uint64_t disk_size_bytes; /* packs, catalog and whatever else the daemon keeps */
+  uint64_t quota_bytes;     /* 0: none */
+  uint64_t n_record;
+  uint64_t n_pack;
+  uint64_t n_queued_task;
+  uint64_t uptime_s;
+  uint64_t n_commit; /* this and the following: since the daemon's start */
+  uint64_t written_size_bytes;
+  uint64_t n_evicted;
+  uint64_t n_expired;
+  uint64_t n_pack_deleted;
+  uint64_t n_compaction;
+  uint64_t moved_size_bytes;
+  uint64_t n_damage; /* damaged records met by verify and compaction */
 } kvault_daemon_stats;
 #define KVAULT_DAEMON_STATS_INIT \
-  { sizeof(kvault_daemon_stats), 0, 0, 0, 0, 0 }
+  { sizeof(kvault_daemon_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 KVAULT_API kvault_status kvault_client_stats(kvault_client* client, kvault_daemon_stats* out_stats,
                                              kvault_error* error);
 
@@ -332,6 +379,11 @@ typedef struct kvault_verify_report {
   uint64_t size_bytes;
 } kvault_verify_report;
 KVAULT_API kvault_status kvault_client_verify(kvault_client* client, const char* name_or_id,
+                                              kvault_verify_report* out_report,
+                                              kvault_error* error);
+/* The same, and takes a damaged session back to the newest position before the damage; the report
+ * says what was found. BUSY while the session is open. */
+KVAULT_API kvault_status kvault_client_repair(kvault_client* client, const char* name_or_id,
                                               kvault_verify_report* out_report,
                                               kvault_error* error);
 /* Finishes what is queued and ends the daemon. */
@@ -385,7 +437,10 @@ typedef struct kvault_save_info {
   uint64_t commit_number;
   uint64_t n_token;
   uint64_t n_page;        /* sealed pages written by this save */
-  uint64_t written_bytes; /* sent to the disk by this save */
+  uint64_t written_bytes; /* to the disk by this save, all in */
+  uint64_t raw_bytes;     /* of these: raw rows and recurrent states */
+  uint64_t coded_bytes;   /* of these: sealed pages */
+  uint64_t shared_bytes;  /* pages that other sessions had already, byte for byte */
 } kvault_save_info;
 
 /* Saves everything appended since the last save; returns once it is durable. token_id:
@@ -403,6 +458,26 @@ KVAULT_API kvault_status kvault_session_tokens(const kvault_session* session,
 /* kvault_cache_rollback on the session's cache; durable with the next save. */
 KVAULT_API kvault_status kvault_session_rollback(kvault_session* session, uint64_t n_token,
                                                  kvault_kept* out_kept, kvault_error* error);
+
+/* A token id for what is no text (a picture's patch). It is equal to nothing, itself included, so
+ * nothing behind it is shared; an app that can name such content gives it ids made of its hash. */
+#define KVAULT_TOKEN_OPAQUE 0xFFFFFFFFU
+
+typedef struct kvault_match {
+  uint32_t found; /* 0: nothing is worth sharing, and all else is 0 */
+  uint32_t reserved;
+  uint64_t n_token; /* tokens that are equal */
+  kvault_kept kept; /* where kvault_client_fork at n_token would begin */
+  kvault_session_info info;
+} kvault_match;
+
+/* Which session of the same identity, shape and row type begins most like these tokens: ask before
+ * prefilling a new chat, fork what is found, and prefill only the rest. The name in `options` is
+ * not used. Looks at the first 180000 tokens. */
+KVAULT_API kvault_status kvault_client_match(kvault_client* client,
+                                             const kvault_session_options* options,
+                                             const uint32_t* token_id, size_t n_token_id,
+                                             kvault_match* out_match, kvault_error* error);
 
 #ifdef __cplusplus
 }

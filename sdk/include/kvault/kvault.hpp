@@ -520,6 +520,27 @@ class Client {
     return {};
   }
 
+  /// Renames, labels, pins, lets expire; start from KVAULT_SESSION_UPDATE_INIT.
+  Outcome<> update(const std::string& name_or_id, const kvault_session_update& update) {
+    Error error{};
+    if (kvault_client_update(handle(), name_or_id.c_str(), &update, &error) != KVAULT_OK) {
+      return error;
+    }
+    return {};
+  }
+
+  /// A new session of the first n_token tokens of another, or fewer; shares its pages.
+  Outcome<kvault_kept> fork(const std::string& name_or_id, const std::string& new_name,
+                            std::uint64_t n_token = UINT64_MAX) {
+    kvault_kept kept{};
+    Error error{};
+    if (kvault_client_fork(handle(), name_or_id.c_str(), n_token, new_name.c_str(), &kept,
+                           &error) != KVAULT_OK) {
+      return error;
+    }
+    return kept;
+  }
+
   Outcome<kvault_daemon_stats> stats() {
     auto stats = detail::sized<kvault_daemon_stats>();
     Error error{};
@@ -533,6 +554,16 @@ class Client {
     Error error{};
     const char* which = name_or_id ? name_or_id->c_str() : nullptr;
     if (kvault_client_verify(handle(), which, &report, &error) != KVAULT_OK) return error;
+    return report;
+  }
+
+  /// verify(), and takes a damaged session back to the newest position before the damage.
+  Outcome<kvault_verify_report> repair(const std::string& name_or_id) {
+    kvault_verify_report report{};
+    Error error{};
+    if (kvault_client_repair(handle(), name_or_id.c_str(), &report, &error) != KVAULT_OK) {
+      return error;
+    }
     return report;
   }
 
@@ -560,6 +591,17 @@ struct IdentityField {
   std::string value;
 };
 
+namespace detail {
+/// Borrows the texts.
+inline std::vector<kvault_identity_field> to_c(std::span<const IdentityField> fields) {
+  std::vector<kvault_identity_field> identity;
+  for (const IdentityField& field : fields) {
+    identity.push_back({field.name.c_str(), field.value.c_str()});
+  }
+  return identity;
+}
+}  // namespace detail
+
 /// kvault_session_options with owners.
 struct SessionOptions {
   std::string name = {};
@@ -570,16 +612,32 @@ struct SessionOptions {
   bool copy = false;    ///< copy the pages into memory instead of mapping the packs
 };
 
+/// The stored session of this model that begins most like these tokens; `options.name` is not used.
+inline Outcome<kvault_match> match(Client& client, const SessionOptions& options,
+                                   std::span<const std::uint32_t> token_ids) {
+  auto cache = detail::to_c(options.cache);
+  if (!cache.is_ok()) return cache.error();
+  const std::vector<kvault_identity_field> identity = detail::to_c(options.identity);
+  auto c = detail::sized<kvault_session_options>();
+  c.n_identity = static_cast<std::uint32_t>(identity.size());
+  c.identity = identity.data();
+  c.cache = &cache.value();
+  kvault_match match{};
+  Error error{};
+  if (kvault_client_match(client.handle(), &c, token_ids.data(), token_ids.size(), &match,
+                          &error) != KVAULT_OK) {
+    return error;
+  }
+  return match;
+}
+
 /// Owns an open session, which is a cache with a home on disk. Move-only; closing does not save.
 class Session {
  public:
   static Outcome<Session> open(Client& client, const SessionOptions& options) {
     auto cache = detail::to_c(options.cache);
     if (!cache.is_ok()) return cache.error();
-    std::vector<kvault_identity_field> identity;
-    for (const IdentityField& field : options.identity) {
-      identity.push_back({field.name.c_str(), field.value.c_str()});
-    }
+    const std::vector<kvault_identity_field> identity = detail::to_c(options.identity);
     std::unique_ptr<Progress> progress;
     if (options.progress) progress = std::make_unique<Progress>(options.progress);
 

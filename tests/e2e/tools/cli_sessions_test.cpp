@@ -106,11 +106,58 @@ TEST_CASE("short: cli verify: damage on disk is found and gives exit status 1") 
   const auto report = nlohmann::json::parse(result.out, nullptr, false);
   REQUIRE(report.is_object());
   CHECK(report["n_damaged"].get<int>() > 0);
+  // Repair tells what was damaged; what is left is sound.
+  const std::string socket = " --no-auto-start --socket '" + daemon.socket_path() + "'";
+  CHECK(run_kvault(folder, "verify alpha --repair" + socket).exit_code == 1);
+  CHECK(run_kvault(folder, "verify alpha" + socket).exit_code == 0);
+  check_refused(run_kvault(folder, "verify --repair" + socket), {"name"});
+}
+
+TEST_CASE("short: cli sessions: forks, names, labels, pins, search, metrics") {
+  const TemporaryDirectory directory;
+  const Daemon daemon(directory.path());
+  daemon.connect();
+  const Folder folder;
+  const auto run = [&](const std::string& words) {
+    return run_kvault(folder, words + " --no-auto-start --socket '" + daemon.socket_path() + "'");
+  };
+  save_session(daemon, "alpha");
+  const auto fork = nlohmann::json::parse(run("fork alpha beta --at 290 --json").out);
+  CHECK(fork["n_token"] == 290);
+  CHECK(fork["exact"] == true);
+  check_refused(run("fork alpha beta"), {"already_exists", "beta"});
+  check_refused(run("fork alpha gamma --at 301"), {"300", "301"});
+
+  CHECK(run("set beta --name \"trip to Rome\" --label travel --label italy --pin --ttl 2d")
+            .exit_code == 0);
+  const auto shown = nlohmann::json::parse(run("show \"trip to Rome\" --json").out);
+  CHECK(shown["is_pinned"] == true);
+  CHECK(shown["labels"] == nlohmann::json({"italy", "travel"}));
+  CHECK(shown["expires_unix_s"].get<std::int64_t>() >
+        shown["last_used_unix_s"].get<std::int64_t>() + 172'000);
+  CHECK(shown["forked_at_token"] == 290);
+  check_refused(run("set alpha"), {"something to change"});
+  check_refused(run("set alpha --name \"trip to Rome\""), {"already_exists"});
+
+  CHECK(nlohmann::json::parse(run("sessions Rome --json").out).size() == 1);
+  CHECK(nlohmann::json::parse(run("sessions --label italy --json").out).size() == 1);
+  CHECK(nlohmann::json::parse(run("sessions alpha --label italy --json").out).empty());
+  CHECK(run("sessions nothing").out == "no such session\n");
+
+  const std::string metrics = run("stats --prometheus").out;
+  CHECK(metrics.find("# TYPE kvault_commits_total counter\nkvault_commits_total 1\n") !=
+        std::string::npos);
+  CHECK(metrics.find("\nkvault_sessions 2\n") != std::string::npos);
+  const RunResult top = run("top --rounds 1");
+  CHECK(top.exit_code == 0);
+  CHECK(top.out.find("kvaultd: 2 sessions") != std::string::npos);
+  CHECK(top.out.find("trip to Rome") != std::string::npos);
 }
 
 TEST_CASE("short: cli sessions: no daemon is one line and exit status 2") {
   const Folder folder;
-  for (const char* command : {"sessions", "show x", "rm x", "verify", "stats"}) {
+  for (const char* command :
+       {"sessions", "show x", "rm x", "verify", "stats", "fork x y", "set x --pin", "top"}) {
     check_refused(run_kvault(folder, std::string(command) + " --no-auto-start --socket '" +
                                          folder / "none.sock" + "'"),
                   {"unreachable", "none.sock"});

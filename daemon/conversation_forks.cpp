@@ -1,0 +1,77 @@
+#include <utility>
+
+#include "daemon/conversation.hpp"
+#include "daemon/session_info_wire.hpp"
+#include "daemon/session_lookup.hpp"
+
+namespace kvault {
+
+using wire::Builder;
+
+namespace {
+
+SessionChange change_from(const wire::UpdateSession& request) {
+  SessionChange change;
+  if (request.name() != nullptr) change.name = request.name()->str();
+  if (request.set_labels()) {
+    change.labels.emplace();
+    if (request.labels() != nullptr) {
+      for (const auto* label : *request.labels()) change.labels->push_back(label->str());
+    }
+  }
+  if (request.set_pinned()) change.is_pinned = request.pinned();
+  if (request.set_expiry()) change.expires_at_s = request.expires_at_s();
+  return change;
+}
+
+}  // namespace
+
+void Conversation::on_update(const Header& header, const wire::UpdateSession& request) {
+  const auto run = [text = request.session()->str(),
+                    change = change_from(request)](Store& store) -> Result<Attachment> {
+    KVAULT_TRY(const SessionInfo info, find_session(store, text));
+    KVAULT_CHECK(store.update_session(info.id, change));
+    return store.attach(info.id);
+  };
+  submit_request(header, run, [header](Conversation& self, const Attachment& session) {
+    self.answer(header, [&](Builder& builder) {
+      const auto info = to_wire(builder, session.info);
+      const auto description = wire::to_wire(builder, session.description);
+      return wire::CreateSessionOk(builder, info, description,
+                                   static_cast<std::uint32_t>(session.records.size()));
+    });
+  });
+}
+
+void Conversation::on_fork(const Header& header, const wire::ForkSession& request) {
+  const auto run = [text = request.session()->str(), n_token = request.n_token(),
+                    name = request.name()->str()](Store& store) -> Result<ForkInfo> {
+    KVAULT_TRY(const SessionInfo source, find_session(store, text));
+    return store.fork_session(source.id, n_token, name);
+  };
+  submit_request(header, run, [header](Conversation& self, const ForkInfo& fork) {
+    self.answer(header, [&](Builder& builder) {
+      const auto info = to_wire(builder, fork.info);
+      return wire::CreateForkSessionOk(builder, info, fork.kept.n_token, fork.kept.exact);
+    });
+  });
+}
+
+void Conversation::on_match(const Header& header, const wire::MatchPrefix& request) {
+  Result<SessionDescription> description = wire::from_wire(*request.description());
+  if (!description) return refuse(header, description.error());
+  std::vector<std::uint32_t> token_ids;
+  if (const auto* ids = request.token_ids()) token_ids.assign(ids->begin(), ids->end());
+  const auto run = [description = std::move(*description), token_ids = std::move(token_ids)](
+                       Store& store) { return store.match(description, token_ids); };
+  submit_request(header, run, [header](Conversation& self, const MatchInfo& match) {
+    self.answer(header, [&](Builder& builder) {
+      flatbuffers::Offset<wire::SessionInfo> info;
+      if (match.session) info = to_wire(builder, *match.session);
+      return wire::CreateMatchPrefixOk(builder, info, match.n_token, match.kept.n_token,
+                                       match.kept.exact);
+    });
+  });
+}
+
+}  // namespace kvault

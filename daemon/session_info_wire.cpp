@@ -1,0 +1,19 @@
+#include "daemon/session_info_wire.hpp"
+
+namespace kvault {
+
+flatbuffers::Offset<wire::SessionInfo> to_wire(wire::Builder& builder, const SessionInfo& info) {
+  const SessionAttributes& attributes = info.attributes;
+  const auto name = builder.CreateString(info.name);
+  const auto labels = builder.CreateVectorOfStrings(attributes.labels);
+  const wire::SessionId id = wire::to_wire(info.id);
+  const wire::SessionId forked_from = wire::to_wire(attributes.forked_from);
+  const bool is_fork = attributes.forked_from != SessionId();
+  return wire::CreateSessionInfo(builder, &id, name, info.commit_number, info.n_token, info.n_page,
+                                 info.live_bytes, info.created_at_s, info.committed_at_s,
+                                 info.last_used_at_s, attributes.is_pinned, attributes.expires_at_s,
+                                 labels, is_fork ? &forked_from : nullptr,
+                                 attributes.forked_at_token);
+}
+
+}  // namespace kvault
