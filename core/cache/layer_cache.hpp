@@ -80,7 +80,11 @@ class LayerCache {
   Result<> settle_equaliser(Device& device);
   std::uint64_t stored_size_bytes() const;
 
-  // For Restore: puts parts in place.
+  // For restoring: puts parts in place.
+  /// Whether this page's segment is kept as it is stored; else its raw blocks become raw pages.
+  bool keeps_segment(std::uint64_t page) const {
+    return keeps_segments() && (page != 0 || raw_policy_ != RawPolicy::sink_and_tail);
+  }
   Result<> restore_segment(Device& device, std::uint64_t page, Segment segment,
                            std::span<const std::byte> raw_bytes);
   Result<> restore_rows(Device& device, Side side, std::uint64_t first, const RowsView& rows);
