@@ -9,7 +9,15 @@
 
 namespace kvault {
 
-Result<Cache> Cache::create(Device& device, CacheOptions options) try {
+Result<Cache> Cache::create(Device& device, CacheOptions options) {
+  KVAULT_TRY(Cache cache, create_empty(device, std::move(options)));
+  for (std::uint32_t layer = 0; layer < cache.n_layer(); ++layer) {
+    KVAULT_CHECK(cache.allocate(layer));
+  }
+  return cache;
+}
+
+Result<Cache> Cache::create_empty(Device& device, CacheOptions options) try {
   KVAULT_CHECK(check(options));
   Cache cache(device, std::move(options));
   const std::uint32_t n_layer = cache.n_layer();
@@ -17,12 +25,19 @@ Result<Cache> Cache::create(Device& device, CacheOptions options) try {
   cache.recurrent_.resize(n_layer);
   for (std::uint32_t index = 0; index < n_layer; ++index) {
     if (!cache.options_.shape.layers[index].has_attention()) continue;
-    KVAULT_TRY(LayerCache layer, LayerCache::create(device, cache.options_, index));
-    cache.attention_[index] = std::make_unique<LayerCache>(std::move(layer));
+    cache.attention_[index] =
+        std::make_unique<LayerCache>(LayerCache::create_empty(cache.options_, index));
   }
   return cache;
 } catch (const std::bad_alloc&) {
   return fail(Errc::out_of_memory, "no memory for the cache");
+}
+
+Result<> Cache::allocate(std::uint32_t layer) try {
+  if (attention_[layer] == nullptr) return {};
+  return attention_[layer]->allocate(*device_);
+} catch (const std::bad_alloc&) {
+  return fail(Errc::out_of_memory, message("no memory for layer ", layer));
 }
 
 std::uint64_t Cache::position_of(std::uint32_t layer) const {
@@ -174,6 +189,7 @@ Result<Kept> Cache::rollback(Tokens n_token) {
                 message("cannot go back to token ", n_token.raw, " of ", this->n_token().raw));
   }
   if (n_token.raw == 0) {
+    for (std::uint32_t layer = 0; layer < n_layer(); ++layer) KVAULT_CHECK(allocate(layer));
     source_.reset();
   } else {
     KVAULT_CHECK(load_all());
@@ -264,6 +280,14 @@ CacheStats Cache::stats() const {
   return stats;
 }
 
+Result<> Cache::set_source(std::unique_ptr<LayerSource> source) {
+  source_ = std::move(source);
+  for (std::uint32_t layer = 0; layer < n_layer(); ++layer) {
+    if (is_loaded(LayerIndex(layer))) KVAULT_CHECK(allocate(layer));
+  }
+  return {};
+}
+
 bool Cache::is_loaded(LayerIndex layer) const {
   return source_ == nullptr || source_->is_loaded(layer);
 }
@@ -273,15 +297,23 @@ Result<> Cache::load_layer(LayerIndex layer) {
     return fail(Errc::out_of_range, message("layer ", layer.raw, " of ", n_layer()));
   }
   if (is_loaded(layer)) return {};
-  KVAULT_CHECK(source_->load(*this, layer));
+  KVAULT_CHECK(fetch(layer));
   forget_idle_source();
   return {};
+}
+
+/// pre: the layer is not loaded
+Result<> Cache::fetch(LayerIndex layer) try {
+  KVAULT_CHECK(allocate(layer.raw));
+  return source_->load(*this, layer);
+} catch (const std::bad_alloc&) {
+  return fail(Errc::out_of_memory, message("no memory to load layer ", layer.raw));
 }
 
 Result<> Cache::load_all() {
   if (source_ == nullptr) return {};
   for (std::uint32_t layer = 0; layer < n_layer(); ++layer) {
-    if (!is_loaded(LayerIndex(layer))) KVAULT_CHECK(source_->load(*this, LayerIndex(layer)));
+    if (!is_loaded(LayerIndex(layer))) KVAULT_CHECK(fetch(LayerIndex(layer)));
   }
   KVAULT_CHECK(source_->wait());
   source_.reset();

@@ -40,6 +40,8 @@ struct CacheStats {
 class Cache {
  public:
   static Result<Cache> create(Device& device, CacheOptions options);
+  /// A cache to be restored: layers take their memory when set_source() says how they are loaded.
+  static Result<Cache> create_empty(Device& device, CacheOptions options);
 
   const CacheOptions& options() const { return options_; }
   Device& device() const { return *device_; }
@@ -74,8 +76,8 @@ class Cache {
   CacheStats stats() const;
 
   /// Takes layers from `source` from now on. Their positions are set already, so that n_token()
-  /// counts them; every call above loads the layers it uses. pre: there is no source
-  void set_source(std::unique_ptr<LayerSource> source) { source_ = std::move(source); }
+  /// counts them; every call above loads the layers it uses. pre: made by create_empty()
+  Result<> set_source(std::unique_ptr<LayerSource> source);
   bool is_loaded(LayerIndex layer) const;
   /// Loads a layer where it is not. Errc::out_of_range, and what the source answers.
   Result<> load_layer(LayerIndex layer);
@@ -98,6 +100,8 @@ class Cache {
                          std::uint64_t n_token_then) const;
   Kept resumable_at(std::uint64_t n_token) const;
   void truncate(std::uint64_t n_token);
+  Result<> allocate(std::uint32_t layer);
+  Result<> fetch(LayerIndex layer);
   void forget_idle_source();
   std::uint64_t position_of(std::uint32_t layer) const;
 

@@ -37,6 +37,9 @@ class LayerCache {
  public:
   static Result<LayerCache> create(Device& device, const CacheOptions& options,
                                    std::uint32_t index);
+  /// A layer that is to be restored: without memory for rows until allocate().
+  static LayerCache create_empty(const CacheOptions& options, std::uint32_t index);
+  Result<> allocate(Device& device) { return raw_.allocate(device); }
 
   const LayerSpec& spec() const { return spec_; }
   std::uint64_t n_token() const { return n_token_; }

@@ -51,12 +51,12 @@ Result<std::unique_ptr<StoredCache>> StoredCache::open(Client& client, Device& d
   KVAULT_TRY(const client::Session session, open_or_create(client, options));
   const SessionId id = session.info.id;
   const auto restore = [&]() -> Result<std::unique_ptr<StoredCache>> {
-    KVAULT_TRY(Cache cache, Cache::create(device, std::move(options.cache)));
+    KVAULT_TRY(Cache cache, Cache::create_empty(device, std::move(options.cache)));
     KVAULT_TRY(SessionIndex index, read_index(client, id, cache, options.copy));
     const client::SessionInfo info = index.info();
     std::vector<std::uint32_t> token_ids = index.take_token_ids();
-    cache.set_source(
-        std::make_unique<SessionLoader>(cache, device, std::move(index), std::move(meter)));
+    KVAULT_CHECK(cache.set_source(
+        std::make_unique<SessionLoader>(cache, device, std::move(index), std::move(meter))));
     if (!options.stream) KVAULT_CHECK(cache.load_all());
     std::unique_ptr<StoredCache> stored(
         new StoredCache(client, std::move(cache), info, options.progress));
