@@ -37,27 +37,14 @@ Mapping& Mapping::operator=(Mapping&& other) noexcept {
 
 Mapping::~Mapping() { unmap(); }
 
-void Mapping::advise(std::uint64_t offset_bytes, std::uint64_t size_bytes,
-                     int advice) const noexcept {
+void Mapping::will_need(std::uint64_t offset_bytes, std::uint64_t size_bytes) const noexcept {
   static const auto page_bytes = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   const std::uint64_t begin = std::min<std::uint64_t>(offset_bytes, bytes_.size());
   const std::uint64_t size = std::min<std::uint64_t>(size_bytes, bytes_.size() - begin);
   if (size == 0) return;
   const std::uint64_t slack = begin % page_bytes;
   const std::byte* const address = bytes_.data() + (begin - slack);
-  ::madvise(const_cast<std::byte*>(address), static_cast<std::size_t>(size + slack), advice);
-}
-
-void Mapping::will_need(std::uint64_t offset_bytes, std::uint64_t size_bytes) const noexcept {
-  advise(offset_bytes, size_bytes, MADV_WILLNEED);
-}
-
-void Mapping::populate(std::uint64_t offset_bytes, std::uint64_t size_bytes) const noexcept {
-#if defined(MADV_POPULATE_READ)
-  advise(offset_bytes, size_bytes, MADV_POPULATE_READ);  // Linux 5.14; EINVAL before
-#else
-  will_need(offset_bytes, size_bytes);
-#endif
+  ::madvise(const_cast<std::byte*>(address), static_cast<std::size_t>(size + slack), MADV_WILLNEED);
 }
 
 void Mapping::unmap() noexcept {

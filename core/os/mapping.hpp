@@ -25,16 +25,12 @@ class Mapping {
 
   std::span<const std::byte> bytes() const noexcept { return bytes_; }
 
-  // Hints to the system, which may take no notice. Parts beyond the mapping are left out.
-
-  /// Begins to read these bytes into memory; does not wait.
+  /// Begins to read these bytes into memory and does not wait: a hint, of which the system may take
+  /// no notice. Parts beyond the mapping are left out.
   void will_need(std::uint64_t offset_bytes, std::uint64_t size_bytes) const noexcept;
-  /// Reads these bytes into memory and maps them, in one go instead of a fault every few pages.
-  void populate(std::uint64_t offset_bytes, std::uint64_t size_bytes) const noexcept;
 
  private:
   explicit Mapping(std::span<const std::byte> bytes) : bytes_(bytes) {}
-  void advise(std::uint64_t offset_bytes, std::uint64_t size_bytes, int advice) const noexcept;
   void unmap() noexcept;
 
   std::span<const std::byte> bytes_;

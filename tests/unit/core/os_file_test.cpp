@@ -58,8 +58,7 @@ TEST_CASE("short: mapping: hints may reach beyond the mapping and change nothing
   const Result<Mapping> mapping = Mapping::create(*file, 100'000);
   REQUIRE(mapping);
   mapping->will_need(70'001, 1U << 30U);
-  mapping->populate(12'345, 50'000);
-  mapping->populate(200'000, 1);
+  mapping->will_need(200'000, 1);
   Mapping().will_need(0, 1);
   file->drop_cached();
   CHECK(mapping->bytes()[99'999] == std::byte{5});
