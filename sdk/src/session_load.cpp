@@ -5,6 +5,12 @@
 #include <utility>
 
 namespace kvault {
+namespace {
+
+/// Layers of fewer bytes are verified sooner than a second thread starts.
+constexpr std::uint64_t kSharedBytes = 64U << 10U;
+
+}  // namespace
 
 SessionLoader::SessionLoader(Cache& cache, Device& device, SessionIndex index, RestoreMeter meter)
     : device_(device), index_(std::move(index)), meter_(std::move(meter)) {
@@ -59,30 +65,64 @@ void SessionLoader::read_ahead(std::uint32_t layer) {
 
 Result<> SessionLoader::place(Cache& cache, LayerIndex layer) {
   const StoredLayer& stored = index_.layers()[layer.raw];
-  const bool has_attention = cache.options().shape.layers[layer.raw].has_attention();
+  const std::size_t n = stored.pieces.size();
+  const bool is_shared = device_.caps().n_thread >= 2 && stored.size_bytes >= kSharedBytes;
+  const std::size_t n_own = is_shared ? n / 2 : n;
+  std::future<std::size_t> others;
+  if (is_shared) others = verify_apart(stored, n_own);
+  std::size_t damage = n;
   Gathered gathered;
   KVAULT_CHECK(meter_.report(0));
-  for (const StoredPiece& piece : stored.pieces) {
-    KVAULT_CHECK(check_piece(layer, piece));
-    if (has_attention) {
-      KVAULT_CHECK(place_attention(cache.layer(layer), stored, piece, gathered));
-    } else {
-      RecurrentState& state = cache.recurrent(layer);
-      state.set(index_.record(piece).place.first_token, index_.bytes_of(piece));
-      state.keep();
-    }
+  for (std::size_t i = 0; i < n; ++i) {
+    if (i < n_own) damage = find_damage(stored, i, i + 1) == i ? i : n;
+    if (i == n_own) damage = others.get();
+    const StoredPiece& piece = stored.pieces[i];
+    if (damage == i) return tl::unexpected(damaged(layer, piece));
+    KVAULT_CHECK(place_piece(cache, layer, piece, gathered));
     gathered.size_bytes += piece.size_bytes;
     KVAULT_CHECK(meter_.report(gathered.size_bytes));
   }
-  if (has_attention) settle_equaliser(cache.layer(layer), gathered);
+  if (cache.options().shape.layers[layer.raw].has_attention()) {
+    settle_equaliser(cache.layer(layer), gathered);
+  }
   return {};
 }
 
-Result<> SessionLoader::check_piece(LayerIndex layer, const StoredPiece& piece) const {
-  if (payload_checksum(index_.bytes_of(piece)) == piece.checksum) return {};
-  return tl::unexpected(SessionIndex::damaged(
+/// On a thread of its own, or where the system has none when the answer is asked for: find_damage()
+/// from `begin` to the end.
+std::future<std::size_t> SessionLoader::verify_apart(const StoredLayer& stored,
+                                                     std::size_t begin) const {
+  const auto verify = [this, &stored, begin] {
+    return find_damage(stored, begin, stored.pieces.size());
+  };
+  return std::async(std::launch::async | std::launch::deferred, verify);
+}
+
+/// The first piece of [begin, end) whose checksum does not match, or the number of all pieces.
+std::size_t SessionLoader::find_damage(const StoredLayer& stored, std::size_t begin,
+                                       std::size_t end) const {
+  for (std::size_t i = begin; i < end; ++i) {
+    const StoredPiece& piece = stored.pieces[i];
+    if (payload_checksum(index_.bytes_of(piece)) != piece.checksum) return i;
+  }
+  return stored.pieces.size();
+}
+
+Error SessionLoader::damaged(LayerIndex layer, const StoredPiece& piece) const {
+  return SessionIndex::damaged(
       index_.record(piece).place,
-      message("layer ", layer.raw, ", ", name_of(piece.kind), ": the checksum does not match")));
+      message("layer ", layer.raw, ", ", name_of(piece.kind), ": the checksum does not match"));
+}
+
+Result<> SessionLoader::place_piece(Cache& cache, LayerIndex layer, const StoredPiece& piece,
+                                    Gathered& gathered) {
+  if (cache.options().shape.layers[layer.raw].has_attention()) {
+    return place_attention(cache.layer(layer), index_.layers()[layer.raw], piece, gathered);
+  }
+  RecurrentState& state = cache.recurrent(layer);
+  state.set(index_.record(piece).place.first_token, index_.bytes_of(piece));
+  state.keep();
+  return {};
 }
 
 Result<> SessionLoader::place_attention(LayerCache& layer, const StoredLayer& stored,

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <future>
 #include <optional>
 #include <span>
 #include <vector>
@@ -13,7 +15,8 @@
 namespace kvault {
 
 /// The layers of a stored session: the second half of a restore. A layer's checksums are verified
-/// before its bytes are used, and while it is loaded the next one is read ahead. Sealed segments
+/// before its bytes are used, and while it is loaded the next one is read ahead. Where the device
+/// has threads of the processor's, half of the checksums are a second thread's. Sealed segments
 /// are attended where they lie in the mapped packs, if the device has adopted those; their buffers
 /// keep the packs alive.
 class SessionLoader final : public LayerSource {
@@ -34,7 +37,11 @@ class SessionLoader final : public LayerSource {
 
   void read_ahead(std::uint32_t layer);
   Result<> place(Cache& cache, LayerIndex layer);
-  Result<> check_piece(LayerIndex layer, const StoredPiece& piece) const;
+  std::future<std::size_t> verify_apart(const StoredLayer& stored, std::size_t begin) const;
+  std::size_t find_damage(const StoredLayer& stored, std::size_t begin, std::size_t end) const;
+  Error damaged(LayerIndex layer, const StoredPiece& piece) const;
+  Result<> place_piece(Cache& cache, LayerIndex layer, const StoredPiece& piece,
+                       Gathered& gathered);
   Result<> place_attention(LayerCache& layer, const StoredLayer& stored, const StoredPiece& piece,
                            Gathered& gathered);
   Result<> place_segment(LayerCache& layer, const StoredLayer& stored, const StoredPiece& piece);

@@ -232,6 +232,26 @@ TEST_CASE("short: stream: cancelled anywhere, a restore can be tried again") {
   REQUIRE_OK(saved.open({}));
 }
 
+TEST_CASE("short: stream: damage late in a layer, where another thread looks, is found as well") {
+  Saved saved(Saved::uniform_chat());
+  const client::RecordPlace place = saved.page_record(5);
+  const std::vector<std::byte> bytes = test::read_record(place);
+  const auto header = parse_head(bytes);
+  REQUIRE_OK(header);
+  const auto meta = parse_payload_meta(*header, bytes);
+  REQUIRE_OK(meta);
+  flip(place.pack_path,
+       place.offset_bytes + header->payload_offset + meta->chunks[4].offset_bytes + 1);
+  const auto streamed = saved.open({.stream = true});
+  REQUIRE_OK(streamed);
+  REQUIRE_OK((*streamed)->load_layer(LayerIndex(3)));
+  const auto refused = (*streamed)->load_layer(LayerIndex(4));
+  REQUIRE(!refused);
+  CHECK(refused.error().code == Errc::corrupt);
+  CHECK(refused.error().message.find("token 640") != std::string::npos);
+  CHECK(refused.error().message.find("layer 4") != std::string::npos);
+}
+
 TEST_CASE("short: stream: a damaged layer is refused by name, the others go on") {
   Saved saved(Saved::uniform_chat());
   std::vector<std::vector<float>> expected;
