@@ -12,6 +12,7 @@
 
 #include "core/cache/cache.hpp"
 #include "core/os/file.hpp"
+#include "kvault/kvault.hpp"
 #include "sdk/src/session.hpp"
 #include "tests/e2e/daemon_process.hpp"
 #include "tests/e2e/daemon_records.hpp"
@@ -414,6 +415,56 @@ TEST_CASE("short: a pack that stays away is damage, by name") {
   CHECK(missing.error().code == Errc::corrupt);
   CHECK(missing.error().message.find(path.filename().native()) != std::string::npos);
   CHECK(missing.error().message.find("8 times") != std::string::npos);
+}
+
+TEST_CASE("short: stream: through kvault.hpp, over the C interface") {
+  const test::TemporaryDirectory directory;
+  const test::Daemon daemon(directory.path());
+  static_cast<void>(daemon.connect());
+  auto client = sdk::Client::connect({.auto_start = false,
+                                      .socket_path = daemon.socket_path(),
+                                      .data_directory = daemon.data_directory()});
+  REQUIRE(client.is_ok());
+  const kvault_layer layer = {KVAULT_FULL_ATTENTION, 2, 1, 32, 32, 0, KVAULT_TQ4, KVAULT_TQ4};
+  const std::vector<kvault_layer> layers(3, layer);
+  const std::vector<float> rows(600 * 32, 0.5F);
+  sdk::SessionOptions options = {
+      .name = "chat", .cache = {.layers = layers, .row_type = KVAULT_F32}, .create = true};
+  {
+    auto session = sdk::Session::open(client.value(), options);
+    REQUIRE(session.is_ok());
+    for (std::uint32_t i = 0; i < 3; ++i) {
+      REQUIRE(session->cache()
+                  .append(i, {.data = rows, .n_token = 600}, {.data = rows, .n_token = 600})
+                  .is_ok());
+    }
+    REQUIRE(session->save(std::vector<std::uint32_t>(600, 3)).is_ok());
+  }
+  options.stream = true;
+  options.deadline_ms = 60'000;
+  std::uint64_t done = 0;
+  options.progress = [&](std::uint64_t bytes, std::uint64_t) {
+    done = bytes;
+    return true;
+  };
+  auto session = sdk::Session::open(client.value(), options);
+  REQUIRE(session.is_ok());
+  CHECK(done == 0);
+  CHECK(session->cache().n_token() == 600);
+  CHECK(session->cache().stats()->stored_size_bytes == 0);
+  REQUIRE(session->load_layer(0).is_ok());
+  const std::uint64_t one = done;
+  CHECK(one > 0);
+  CHECK(session->load_layer(3).status() == KVAULT_OUT_OF_RANGE);
+  std::vector<float> back(32);
+  REQUIRE(
+      session->cache()
+          .read_rows(1, {.first_token = 599, .n_token = 1}, std::as_writable_bytes(std::span(back)))
+          .is_ok());
+  CHECK(back[7] == 0.5F);
+  REQUIRE(session->load_all().is_ok());
+  CHECK(done == 3 * one);
+  CHECK(session->cache().stats()->stored_size_bytes > 0);
 }
 
 }  // namespace
