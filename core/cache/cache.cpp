@@ -9,7 +9,15 @@
 
 namespace kvault {
 
-Result<Cache> Cache::create(Device& device, CacheOptions options) try {
+Result<Cache> Cache::create(Device& device, CacheOptions options) {
+  KVAULT_TRY(Cache cache, create_empty(device, std::move(options)));
+  for (std::uint32_t layer = 0; layer < cache.n_layer(); ++layer) {
+    KVAULT_CHECK(cache.allocate(layer));
+  }
+  return cache;
+}
+
+Result<Cache> Cache::create_empty(Device& device, CacheOptions options) try {
   KVAULT_CHECK(check(options));
   Cache cache(device, std::move(options));
   const std::uint32_t n_layer = cache.n_layer();
@@ -17,12 +25,19 @@ Result<Cache> Cache::create(Device& device, CacheOptions options) try {
   cache.recurrent_.resize(n_layer);
   for (std::uint32_t index = 0; index < n_layer; ++index) {
     if (!cache.options_.shape.layers[index].has_attention()) continue;
-    KVAULT_TRY(LayerCache layer, LayerCache::create(device, cache.options_, index));
-    cache.attention_[index] = std::make_unique<LayerCache>(std::move(layer));
+    cache.attention_[index] =
+        std::make_unique<LayerCache>(LayerCache::create_empty(cache.options_, index));
   }
   return cache;
 } catch (const std::bad_alloc&) {
   return fail(Errc::out_of_memory, "no memory for the cache");
+}
+
+Result<> Cache::allocate(std::uint32_t layer) try {
+  if (attention_[layer] == nullptr) return {};
+  return attention_[layer]->allocate(*device_);
+} catch (const std::bad_alloc&) {
+  return fail(Errc::out_of_memory, message("no memory for layer ", layer));
 }
 
 std::uint64_t Cache::position_of(std::uint32_t layer) const {
@@ -66,6 +81,7 @@ std::uint64_t Cache::n_sealed_page() const {
 
 Result<> Cache::append(LayerIndex layer, const RowsView& keys, const RowsView& values) try {
   KVAULT_CHECK(check_append(layer, keys, values));
+  KVAULT_CHECK(load_layer(layer));
   return attention_[layer.raw]->append(*device_, keys, values);
 } catch (const std::bad_alloc&) {
   return fail(Errc::out_of_memory, message("no memory to append to layer ", layer.raw));
@@ -75,6 +91,7 @@ Result<> Cache::attend(LayerIndex layer, const AttendRequest& request) try {
   KVAULT_CHECK(check_layer(layer, true));
   LayerCache& cache = *attention_[layer.raw];
   KVAULT_CHECK(check_request(layer, request, cache.n_token()));
+  KVAULT_CHECK(load_layer(layer));
   const std::uint64_t first = cache.n_token() > request.n_q ? cache.n_token() - request.n_q : 0;
   const bool slides = cache.spec().kind == LayerKind::sliding_window;
   if (cache.n_token() > 0 && (request.causal || slides) && !cache.can_attend_from(first)) {
@@ -101,6 +118,7 @@ Result<> Cache::append_attend(LayerIndex layer, const RowsView& keys, const Rows
     return fail(Errc::unsupported, message("layer ", layer.raw,
                                            ": append_attend is causal; append first, then attend"));
   }
+  KVAULT_CHECK(load_layer(layer));
   return cache.append_attend(*device_, keys, values, request);
 } catch (const std::bad_alloc&) {
   return fail(Errc::out_of_memory, message("no memory to attend in layer ", layer.raw));
@@ -112,20 +130,24 @@ Result<> Cache::set_state(LayerIndex layer, Tokens position, std::span<const std
     return fail(Errc::limit_exceeded, message("layer ", layer.raw, ": position ", position.raw,
                                               " is above the limit ", options_.n_token_max));
   }
+  KVAULT_CHECK(load_layer(layer));
   recurrent_[layer.raw].set(position.raw, bytes);
   return {};
 } catch (const std::bad_alloc&) {
   return fail(Errc::out_of_memory, message("no memory for a state of ", bytes.size(), " bytes"));
 }
 
-Result<std::span<const std::byte>> Cache::state(LayerIndex layer) const {
+Result<std::span<const std::byte>> Cache::state(LayerIndex layer) {
   KVAULT_CHECK(check_layer(layer, false));
+  KVAULT_CHECK(load_layer(layer));
   return recurrent_[layer.raw].bytes();
 }
 
+/// A state that is not loaded is kept where it is stored.
 void Cache::keep_states() {
   for (std::uint32_t layer = 0; layer < n_layer(); ++layer) {
-    if (options_.shape.layers[layer].kind == LayerKind::recurrent) recurrent_[layer].keep();
+    const bool is_recurrent = options_.shape.layers[layer].kind == LayerKind::recurrent;
+    if (is_recurrent && is_loaded(LayerIndex(layer))) recurrent_[layer].keep();
   }
 }
 
@@ -166,16 +188,23 @@ Result<Kept> Cache::rollback(Tokens n_token) {
     return fail(Errc::out_of_range,
                 message("cannot go back to token ", n_token.raw, " of ", this->n_token().raw));
   }
+  if (n_token.raw == 0) {
+    for (std::uint32_t layer = 0; layer < n_layer(); ++layer) KVAULT_CHECK(allocate(layer));
+    source_.reset();
+  } else {
+    KVAULT_CHECK(load_all());
+  }
   const Kept kept = resumable_at(n_token.raw);
   truncate(kept.n_token.raw);
   return kept;
 }
 
-Result<Cache> Cache::fork(Tokens n_token, Kept* kept) const try {
+Result<Cache> Cache::fork(Tokens n_token, Kept* kept) try {
   if (n_token > this->n_token()) {
     return fail(Errc::out_of_range,
                 message("cannot fork at token ", n_token.raw, " of ", this->n_token().raw));
   }
+  KVAULT_CHECK(load_all());
   Cache copy(*device_, options_);
   copy.recurrent_ = recurrent_;
   copy.attention_.resize(attention_.size());
@@ -191,7 +220,7 @@ Result<Cache> Cache::fork(Tokens n_token, Kept* kept) const try {
 }
 
 Result<> Cache::read_rows(LayerIndex layer, Side side, Tokens first, Tokens n,
-                          std::span<float> target) const try {
+                          std::span<float> target) try {
   KVAULT_CHECK(check_layer(layer, true));
   const LayerCache& cache = *attention_[layer.raw];
   if (first.raw > cache.n_token() || n.raw > cache.n_token() - first.raw) {
@@ -211,14 +240,14 @@ Result<> Cache::read_rows(LayerIndex layer, Side side, Tokens first, Tokens n,
     return fail(Errc::not_found, message("rows of token ", gap_begin,
                                          " have left the window; the first kept is ", gap_end));
   }
+  KVAULT_CHECK(load_layer(layer));
   return cache.read_rows(*device_, side, first.raw, n.raw, target);
 } catch (const std::bad_alloc&) {
   return fail(Errc::out_of_memory, message("no memory to read ", n.raw, " rows"));
 }
 
 Result<BlockFormat> Cache::read_block(LayerIndex layer, PageIndex page, Side side,
-                                      std::uint32_t kv_head, std::vector<std::byte>& bytes) const
-    try {
+                                      std::uint32_t kv_head, std::vector<std::byte>& bytes) try {
   KVAULT_CHECK(check_layer(layer, true));
   const LayerCache& cache = *attention_[layer.raw];
   const std::uint64_t n_page = (cache.n_token() + kPageTokens - 1) / kPageTokens;
@@ -226,6 +255,7 @@ Result<BlockFormat> Cache::read_block(LayerIndex layer, PageIndex page, Side sid
     return fail(Errc::out_of_range, message("block of page ", page.raw, " of ", n_page,
                                             ", kv head ", kv_head, " of ", cache.spec().n_kv_head));
   }
+  KVAULT_CHECK(load_layer(layer));
   if (!cache.has_segment(page.raw) && page.raw != 0 && page.raw < cache.raw_begin()) {
     return fail(Errc::not_found, message("page ", page.raw, " has left the window"));
   }
@@ -238,15 +268,63 @@ CacheStats Cache::stats() const {
   CacheStats stats;
   stats.n_token = n_token().raw;
   stats.n_sealed_page = n_sealed_page();
-  for (const auto& layer : attention_) {
-    if (layer == nullptr) continue;
-    const LayerSpec& spec = layer->spec();
-    std::uint64_t n = layer->n_token();
+  for (std::uint32_t index = 0; index < n_layer(); ++index) {
+    if (attention_[index] == nullptr || !is_loaded(LayerIndex(index))) continue;
+    const LayerCache& layer = *attention_[index];
+    const LayerSpec& spec = layer.spec();
+    std::uint64_t n = layer.n_token();
     if (spec.kind == LayerKind::sliding_window) n = std::min<std::uint64_t>(n, spec.window);
     stats.n_element += n * spec.n_kv_head * (spec.key_head_dim + spec.value_head_dim);
-    stats.stored_size_bytes += layer->stored_size_bytes();
+    stats.stored_size_bytes += layer.stored_size_bytes();
   }
   return stats;
+}
+
+Result<> Cache::set_source(std::unique_ptr<LayerSource> source) {
+  source_ = std::move(source);
+  for (std::uint32_t layer = 0; layer < n_layer(); ++layer) {
+    if (is_loaded(LayerIndex(layer))) KVAULT_CHECK(allocate(layer));
+  }
+  return {};
+}
+
+bool Cache::is_loaded(LayerIndex layer) const {
+  return source_ == nullptr || source_->is_loaded(layer);
+}
+
+Result<> Cache::load_layer(LayerIndex layer) {
+  if (layer.raw >= n_layer()) {
+    return fail(Errc::out_of_range, message("layer ", layer.raw, " of ", n_layer()));
+  }
+  if (is_loaded(layer)) return {};
+  KVAULT_CHECK(fetch(layer));
+  forget_idle_source();
+  return {};
+}
+
+/// pre: the layer is not loaded
+Result<> Cache::fetch(LayerIndex layer) try {
+  KVAULT_CHECK(allocate(layer.raw));
+  return source_->load(*this, layer);
+} catch (const std::bad_alloc&) {
+  return fail(Errc::out_of_memory, message("no memory to load layer ", layer.raw));
+}
+
+Result<> Cache::load_all() {
+  if (source_ == nullptr) return {};
+  for (std::uint32_t layer = 0; layer < n_layer(); ++layer) {
+    if (!is_loaded(LayerIndex(layer))) KVAULT_CHECK(fetch(LayerIndex(layer)));
+  }
+  KVAULT_CHECK(source_->wait());
+  source_.reset();
+  return {};
+}
+
+void Cache::forget_idle_source() {
+  for (std::uint32_t layer = 0; layer < n_layer(); ++layer) {
+    if (!is_loaded(LayerIndex(layer))) return;
+  }
+  source_.reset();
 }
 
 const LayerCache& Cache::layer(LayerIndex layer) const {

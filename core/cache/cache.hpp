@@ -9,6 +9,7 @@
 #include "core/base/units.hpp"
 #include "core/cache/cache_options.hpp"
 #include "core/cache/layer_cache.hpp"
+#include "core/cache/layer_source.hpp"
 #include "core/cache/recurrent_state.hpp"
 #include "core/cache/rows.hpp"
 #include "core/device/device.hpp"
@@ -39,6 +40,8 @@ struct CacheStats {
 class Cache {
  public:
   static Result<Cache> create(Device& device, CacheOptions options);
+  /// A cache to be restored: layers take their memory when set_source() says how they are loaded.
+  static Result<Cache> create_empty(Device& device, CacheOptions options);
 
   const CacheOptions& options() const { return options_; }
   Device& device() const { return *device_; }
@@ -57,21 +60,31 @@ class Cache {
 
   Result<> set_state(LayerIndex layer, Tokens position, std::span<const std::byte> bytes);
   /// Empty where none is set.
-  Result<std::span<const std::byte>> state(LayerIndex layer) const;
+  Result<std::span<const std::byte>> state(LayerIndex layer);
   /// Keeps the recurrent states of now as a position to come back to; the newest four stay.
   void keep_states();
 
+  /// Back to 0 loads no layer: what is not loaded by then is not needed any more.
   Result<Kept> rollback(Tokens n_token);
-  Result<Cache> fork(Tokens n_token, Kept* kept) const;
+  Result<Cache> fork(Tokens n_token, Kept* kept);
 
   /// Rows [first, first + n) as floats [n, n_kv_head, head_dim].
-  Result<> read_rows(LayerIndex layer, Side side, Tokens first, Tokens n,
-                     std::span<float> target) const;
+  Result<> read_rows(LayerIndex layer, Side side, Tokens first, Tokens n, std::span<float> target);
   Result<BlockFormat> read_block(LayerIndex layer, PageIndex page, Side side, std::uint32_t kv_head,
-                                 std::vector<std::byte>& bytes) const;
+                                 std::vector<std::byte>& bytes);
+  /// Elements and bytes are those of the layers that are loaded.
   CacheStats stats() const;
 
-  /// For saving and restoring: the parts as they are. pre: the layer has attention
+  /// Takes layers from `source` from now on. Their positions are set already, so that n_token()
+  /// counts them; every call above loads the layers it uses. pre: made by create_empty()
+  Result<> set_source(std::unique_ptr<LayerSource> source);
+  bool is_loaded(LayerIndex layer) const;
+  /// Loads a layer where it is not. Errc::out_of_range, and what the source answers.
+  Result<> load_layer(LayerIndex layer);
+  /// Loads what is not loaded, in order, and waits until it is on the device.
+  Result<> load_all();
+
+  /// For saving and restoring: the parts as they are, loaded or not. pre: the layer has attention
   const LayerCache& layer(LayerIndex layer) const;
   LayerCache& layer(LayerIndex layer);
   const RecurrentState& recurrent(LayerIndex layer) const;
@@ -87,12 +100,16 @@ class Cache {
                          std::uint64_t n_token_then) const;
   Kept resumable_at(std::uint64_t n_token) const;
   void truncate(std::uint64_t n_token);
+  Result<> allocate(std::uint32_t layer);
+  Result<> fetch(LayerIndex layer);
+  void forget_idle_source();
   std::uint64_t position_of(std::uint32_t layer) const;
 
   Device* device_;
   CacheOptions options_;
   std::vector<std::unique_ptr<LayerCache>> attention_;  ///< [layer], null for other kinds
   std::vector<RecurrentState> recurrent_;               ///< [layer], empty for other kinds
+  std::unique_ptr<LayerSource> source_;                 ///< null once every layer is loaded
 };
 
 }  // namespace kvault

@@ -34,9 +34,14 @@ LayerCache::LayerCache(const LayerSpec& spec, const CacheOptions& options, std::
 
 Result<LayerCache> LayerCache::create(Device& device, const CacheOptions& options,
                                       std::uint32_t index) {
+  LayerCache layer = create_empty(options, index);
+  KVAULT_CHECK(layer.allocate(device));
+  return layer;
+}
+
+LayerCache LayerCache::create_empty(const CacheOptions& options, std::uint32_t index) {
   const LayerSpec& spec = options.shape.layers[index];
-  KVAULT_TRY(RawPages raw, RawPages::create(device, spec, options.shape.row_type, ring_size(spec)));
-  return LayerCache(spec, options, index, std::move(raw));
+  return LayerCache(spec, options, index, RawPages(spec, options.shape.row_type, ring_size(spec)));
 }
 
 std::uint64_t LayerCache::n_sealed_page() const {

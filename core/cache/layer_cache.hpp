@@ -37,6 +37,9 @@ class LayerCache {
  public:
   static Result<LayerCache> create(Device& device, const CacheOptions& options,
                                    std::uint32_t index);
+  /// A layer that is to be restored: without memory for rows until allocate().
+  static LayerCache create_empty(const CacheOptions& options, std::uint32_t index);
+  Result<> allocate(Device& device) { return raw_.allocate(device); }
 
   const LayerSpec& spec() const { return spec_; }
   std::uint64_t n_token() const { return n_token_; }
@@ -80,7 +83,11 @@ class LayerCache {
   Result<> settle_equaliser(Device& device);
   std::uint64_t stored_size_bytes() const;
 
-  // For Restore: puts parts in place.
+  // For restoring: puts parts in place.
+  /// Whether this page's segment is kept as it is stored; else its raw blocks become raw pages.
+  bool keeps_segment(std::uint64_t page) const {
+    return keeps_segments() && (page != 0 || raw_policy_ != RawPolicy::sink_and_tail);
+  }
   Result<> restore_segment(Device& device, std::uint64_t page, Segment segment,
                            std::span<const std::byte> raw_bytes);
   Result<> restore_rows(Device& device, Side side, std::uint64_t first, const RowsView& rows);

@@ -150,14 +150,14 @@ std::uint64_t LayerCache::stored_size_bytes() const {
 
 Result<> LayerCache::restore_segment(Device& device, std::uint64_t page, Segment segment,
                                      std::span<const std::byte> raw_bytes) {
-  const bool is_sink = page == 0 && raw_policy_ == RawPolicy::sink_and_tail;
-  if (is_sink || !keeps_segments()) {
+  const bool is_kept = keeps_segment(page);
+  if (!is_kept) {
     KVAULT_ASSERT(raw_bytes.size() == raw_.slot_size_bytes());
     KVAULT_CHECK(device.upload(raw_.buffer(), raw_.slot_offset_bytes(page), raw_bytes));
   }
   if (!keeps_segments()) return {};
   if (segments_.size() <= page) segments_.resize(page + 1);
-  segments_[page] = is_sink ? nullptr : std::make_shared<const Segment>(std::move(segment));
+  segments_[page] = is_kept ? std::make_shared<const Segment>(std::move(segment)) : nullptr;
   return {};
 }
 

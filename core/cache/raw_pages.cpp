@@ -20,10 +20,16 @@ RawPages::RawPages(const LayerSpec& layer, RowType type, std::uint32_t n_ring)
 Result<RawPages> RawPages::create(Device& device, const LayerSpec& layer, RowType type,
                                   std::uint32_t n_ring) {
   RawPages pages(layer, type, n_ring);
-  KVAULT_TRY(pages.buffer_, device.allocate({.size_bytes = pages.slot_size_bytes_ * (n_ring + 1)}));
-  const std::uint32_t head_dim_max = std::max(layer.key_head_dim, layer.value_head_dim);
-  pages.staging_.resize(std::size_t{kPageTokens} * head_dim_max * size_bytes_of(type));
+  KVAULT_CHECK(pages.allocate(device));
   return pages;
+}
+
+Result<> RawPages::allocate(Device& device) {
+  if (buffer_ != nullptr) return {};
+  const std::uint32_t head_dim_max = std::max(key_head_dim_, value_head_dim_);
+  staging_.resize(std::size_t{kPageTokens} * head_dim_max * size_bytes_of(type_));
+  KVAULT_TRY(buffer_, device.allocate({.size_bytes = slot_size_bytes_ * (n_ring_ + 1)}));
+  return {};
 }
 
 std::uint64_t RawPages::slot_offset_bytes(std::uint64_t page) const {

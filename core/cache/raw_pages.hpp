@@ -20,6 +20,10 @@ class RawPages {
  public:
   static Result<RawPages> create(Device& device, const LayerSpec& layer, RowType type,
                                  std::uint32_t n_ring);
+  /// Without memory: nothing but sizes may be asked before allocate().
+  RawPages(const LayerSpec& layer, RowType type, std::uint32_t n_ring);
+  /// Takes the memory, where it is not there.
+  Result<> allocate(Device& device);
 
   const Buffer& buffer() const { return *buffer_; }
   Buffer& buffer() { return *buffer_; }
@@ -41,8 +45,6 @@ class RawPages {
   Result<RawPages> clone(Device& device) const;
 
  private:
-  RawPages(const LayerSpec& layer, RowType type, std::uint32_t n_ring);
-
   std::uint32_t head_dim(Side side) const {
     return side == Side::key ? key_head_dim_ : value_head_dim_;
   }

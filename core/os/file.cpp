@@ -1,6 +1,7 @@
 #include "core/os/file.hpp"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -129,6 +130,33 @@ Result<> File::sync() {
 #endif
   if (rc != 0) return fail_file("sync", path_, errno);
   return {};
+}
+
+void File::drop_cached() const noexcept {
+#if defined(POSIX_FADV_DONTNEED)
+  ::posix_fadvise(descriptor_, 0, 0, POSIX_FADV_DONTNEED);
+#endif
+}
+
+Result<> File::lock(int operation) {
+  while (::flock(descriptor_, operation | LOCK_NB) != 0) {
+    if (errno == EINTR) continue;
+    if (errno == EWOULDBLOCK) {
+      return fail(Errc::busy, message(path_.native(), " is locked by another process"));
+    }
+    return fail_file("lock", path_, errno);
+  }
+  return {};
+}
+
+Result<> File::lock_shared() { return lock(LOCK_SH); }
+
+Result<> File::lock_exclusive() { return lock(LOCK_EX); }
+
+Result<bool> File::is_linked() const {
+  struct stat status {};
+  if (::fstat(descriptor_, &status) != 0) return fail_file("inspect", path_, errno);
+  return status.st_nlink > 0;
 }
 
 }  // namespace kvault

@@ -40,11 +40,25 @@ class File {
   /// Returns when data and size are on the medium. After an error nothing is known about either:
   /// never retry, leave the file.
   Result<> sync();
+  /// Asks the system to drop its memory copy of what is synced, so that the next read is one of the
+  /// medium's. A hint, for measuring.
+  void drop_cached() const noexcept;
   void close() noexcept;
+
+  // Advisory locks of the whole file, held until the File is closed, however the process ends. One
+  // replaces the other. Neither waits: Errc::busy where another File holds it otherwise.
+
+  /// As one of any number of readers.
+  Result<> lock_shared();
+  /// Alone.
+  Result<> lock_exclusive();
+  /// Whether the file still has a name; false once it was removed.
+  Result<bool> is_linked() const;
 
  private:
   File(int descriptor, std::filesystem::path path)
       : descriptor_(descriptor), path_(std::move(path)) {}
+  Result<> lock(int operation);
   static Result<File> open_with(const std::filesystem::path& path, int flags);
 
   int descriptor_ = -1;

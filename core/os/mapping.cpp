@@ -1,7 +1,9 @@
 #include "core/os/mapping.hpp"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <limits>
 
@@ -34,6 +36,16 @@ Mapping& Mapping::operator=(Mapping&& other) noexcept {
 }
 
 Mapping::~Mapping() { unmap(); }
+
+void Mapping::will_need(std::uint64_t offset_bytes, std::uint64_t size_bytes) const noexcept {
+  static const auto page_bytes = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  const std::uint64_t begin = std::min<std::uint64_t>(offset_bytes, bytes_.size());
+  const std::uint64_t size = std::min<std::uint64_t>(size_bytes, bytes_.size() - begin);
+  if (size == 0) return;
+  const std::uint64_t slack = begin % page_bytes;
+  const std::byte* const address = bytes_.data() + (begin - slack);
+  ::madvise(const_cast<std::byte*>(address), static_cast<std::size_t>(size + slack), MADV_WILLNEED);
+}
 
 void Mapping::unmap() noexcept {
   if (bytes_.empty()) return;

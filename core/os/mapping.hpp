@@ -25,6 +25,10 @@ class Mapping {
 
   std::span<const std::byte> bytes() const noexcept { return bytes_; }
 
+  /// Begins to read these bytes into memory and does not wait: a hint, of which the system may take
+  /// no notice. Parts beyond the mapping are left out.
+  void will_need(std::uint64_t offset_bytes, std::uint64_t size_bytes) const noexcept;
+
  private:
   explicit Mapping(std::span<const std::byte> bytes) : bytes_(bytes) {}
   void unmap() noexcept;

@@ -52,6 +52,8 @@ Result<kvault::SessionOptions> to_session_options(const kvault_session_options& 
   result.description.name = options.name;
   result.create = options.create != 0;
   result.copy = options.copy != 0;
+  result.stream = options.stream != 0;
+  result.deadline_ms = options.deadline_ms;
   if (options.progress != nullptr) {
     result.progress = [callback = options.progress, user = options.progress_user](
                           std::uint64_t done, std::uint64_t total) {
@@ -90,6 +92,21 @@ void kvault_session_close(kvault_session* session) {
   if (session == nullptr) return;
   if (session->client != nullptr) std::erase(session->client->sessions, session);
   delete session;
+}
+
+kvault_status kvault_session_load_layer(kvault_session* session, uint32_t layer,
+                                        kvault_error* error) {
+  return guard(error, [&]() -> Result<> {
+    KVAULT_CHECK(require_open(session));
+    return session->stored->load_layer(kvault::LayerIndex(layer));
+  });
+}
+
+kvault_status kvault_session_load_all(kvault_session* session, kvault_error* error) {
+  return guard(error, [&]() -> Result<> {
+    KVAULT_CHECK(require_open(session));
+    return session->stored->load_all();
+  });
 }
 
 kvault_cache* kvault_session_cache(kvault_session* session) {

@@ -1,6 +1,9 @@
 #include "sdk/src/session.hpp"
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
+#include <utility>
 
 #include "sdk/src/session_load.hpp"
 #include "sdk/src/session_save.hpp"
@@ -17,21 +20,47 @@ Result<client::Session> open_or_create(Client& client, const SessionOptions& opt
   return client.open_session(to_hex(created.info.id), &description, client::OpenMode::write);
 }
 
+/// How often a reader asks again where the records are because kvaultd has moved them.
+constexpr int kAttemptsMax = 8;
+
+bool has_moved(const Error& error) {
+  return error.code == Errc::not_found || error.code == Errc::busy;
+}
+
+Result<SessionIndex> read_index(Client& client, const SessionId& id, const Cache& cache,
+                                bool copies) {
+  for (int attempt = 1;; ++attempt) {
+    KVAULT_TRY(client::Attachment attachment, client.attach(id));
+    Result<SessionIndex> index = SessionIndex::read(cache, std::move(attachment), copies);
+    if (index || !has_moved(index.error())) return index;
+    if (attempt == kAttemptsMax) {
+      return fail(Errc::corrupt, message("a pack that the session needs cannot be read, asked for ",
+                                         attempt, " times: ", index.error().message));
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(attempt));
+  }
+}
+
 }  // namespace
 
 Result<std::unique_ptr<StoredCache>> StoredCache::open(Client& client, Device& device,
                                                        SessionOptions options) {
+  RestoreMeter meter(options.progress, options.deadline_ms);
   KVAULT_CHECK(check(options.cache));
   KVAULT_CHECK(check_description(options.description));
   KVAULT_TRY(const client::Session session, open_or_create(client, options));
   const SessionId id = session.info.id;
   const auto restore = [&]() -> Result<std::unique_ptr<StoredCache>> {
-    KVAULT_TRY(const client::Attachment attachment, client.attach(id));
-    SessionLoader loader(device, options.cache, attachment, options.copy);
-    KVAULT_TRY(Cache cache, loader.load(options.progress));
+    KVAULT_TRY(Cache cache, Cache::create_empty(device, std::move(options.cache)));
+    KVAULT_TRY(SessionIndex index, read_index(client, id, cache, options.copy));
+    const client::SessionInfo info = index.info();
+    std::vector<std::uint32_t> token_ids = index.take_token_ids();
+    KVAULT_CHECK(cache.set_source(
+        std::make_unique<SessionLoader>(cache, device, std::move(index), std::move(meter))));
+    if (!options.stream) KVAULT_CHECK(cache.load_all());
     std::unique_ptr<StoredCache> stored(
-        new StoredCache(client, std::move(cache), attachment.info, options.progress));
-    stored->token_ids_ = loader.take_token_ids();
+        new StoredCache(client, std::move(cache), info, options.progress));
+    stored->token_ids_ = std::move(token_ids);
     return stored;
   };
   Result<std::unique_ptr<StoredCache>> stored = restore();
@@ -58,6 +87,8 @@ Result<> StoredCache::check_save(std::size_t n_new_id) const {
 
 Result<SaveInfo> StoredCache::save(std::span<const std::uint32_t> new_token_ids) {
   KVAULT_CHECK(check_save(new_token_ids.size()));
+  // Layers are level, so that only those without new tokens can still be on the disk alone.
+  if (cache_.n_token().raw != kept_n_token_) KVAULT_CHECK(cache_.load_all());
   std::vector<std::uint32_t> all_ids(token_ids_);
   all_ids.insert(all_ids.end(), new_token_ids.begin(), new_token_ids.end());
   const Result<std::uint64_t> n_page_written = put_records(all_ids);

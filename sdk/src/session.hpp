@@ -20,6 +20,9 @@ struct SessionOptions {
   CacheOptions cache;
   bool create = false;
   bool copy = false;
+  /// Layers are loaded one by one, each when it is asked for or first used.
+  bool stream = false;
+  std::uint32_t deadline_ms = 0;  ///< of the whole restore, counted from open(); 0: none
   client::Progress progress;
 };
 
@@ -38,7 +41,8 @@ struct SaveInfo {
 /// and outlives it. One thread at a time.
 class StoredCache {
  public:
-  /// Opens (or creates) the session and restores its cache as of the last acknowledged save.
+  /// Opens (or creates) the session and restores its cache as of the last acknowledged save, or
+  /// with `stream` reads what it consists of. Errc::cancelled and timeout change nothing stored.
   static Result<std::unique_ptr<StoredCache>> open(Client& client, Device& device,
                                                    SessionOptions options);
   StoredCache(const StoredCache&) = delete;
@@ -55,6 +59,9 @@ class StoredCache {
   /// the save may be tried again.
   Result<SaveInfo> save(std::span<const std::uint32_t> new_token_ids);
   Result<Kept> rollback(Tokens n_token);
+  /// Loads what of a streamed session is not loaded: one layer, or all.
+  Result<> load_layer(LayerIndex layer) { return cache_.load_layer(layer); }
+  Result<> load_all() { return cache_.load_all(); }
 
  private:
   StoredCache(Client& client, Cache cache, client::SessionInfo info, client::Progress progress)

@@ -23,7 +23,7 @@ using test::Chat;
 /// Every block of a cache, as stored.
 using Blocks = std::vector<std::pair<BlockFormat, std::vector<std::byte>>>;
 
-Blocks blocks_of(const Cache& cache, const Chat& chat) {
+Blocks blocks_of(Cache& cache, const Chat& chat) {
   Blocks blocks;
   const std::uint64_t n_page = (cache.n_token().raw + kPageTokens - 1) / kPageTokens;
   for (std::uint64_t page = 0; page < n_page; ++page) {

@@ -38,6 +38,7 @@ Examples:
   kvault-bench --device vulkan --report gpu.md --quick
   kvault-bench --compare before.json after.json     ratios of time, after over before
   kvault-bench --calibrate sparse.json              where leaving out values pays
+  kvault-bench --daemon                             resume, saves and requests of a kvaultd
   kvault-bench --peer ggml=DIR                      also llama.cpp's attention; DIR holds libggml*
 
 Exit status: 0 done, 1 the peer does not compute attention, 2 not done.)";
@@ -118,6 +119,22 @@ Result<int> compare_files(const BenchFlags& flags) {
   return kExitDone;
 }
 
+Result<int> measure_and_print(const BenchFlags& flags) {
+  KVAULT_TRY(const std::vector<Figure> figures, measure_daemon(flags.daemon));
+  const std::string json = to_json(figures).dump(2) + "\n";
+  if (flags.has_json && flags.json_path.empty()) {
+    std::fputs(json.c_str(), stdout);
+  } else {
+    print_columns(table_of(figures));
+  }
+  if (flags.json_path.empty()) return kExitDone;
+  std::ofstream stream(flags.json_path);
+  stream << json;
+  stream.close();
+  if (!stream) return fail(Errc::io, message("cannot write ", flags.json_path));
+  return kExitDone;
+}
+
 }  // namespace
 
 void add_bench_options(CLI::App& app, BenchFlags& flags) {
@@ -145,11 +162,13 @@ void add_bench_options(CLI::App& app, BenchFlags& flags) {
                  "Measure from what context on sparse values pay here, and write the answer")
       ->type_name("FILE");
   add_report_options(app, flags.report);
+  add_daemon_options(app, flags.daemon);
   app.footer(kExplanation);
 }
 
 Result<int> run_bench_command(BenchFlags& flags) {
   if (!flags.compared_paths.empty()) return compare_files(flags);
+  if (flags.daemon.is_asked) return measure_and_print(flags);
   KVAULT_TRY(flags.options.ops, parse_bench_ops(flags.ops));
   KVAULT_CHECK(check_bench_options(flags.options));
   // Now, not after minutes of measuring.

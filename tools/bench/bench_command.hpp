@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "tools/bench/bench_options.hpp"
+#include "tools/bench/daemon/daemon_bench.hpp"
 #include "tools/bench/report_command.hpp"
 
 namespace kvault::tools {
@@ -19,6 +20,7 @@ struct BenchFlags {
   std::string calibration_path;             ///< empty: none is asked for
   std::vector<std::string> compared_paths;  ///< none or two
   ReportFlags report;
+  DaemonFlags daemon;
 };
 
 void add_bench_options(CLI::App& app, BenchFlags& flags);

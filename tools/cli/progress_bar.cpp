@@ -14,18 +14,19 @@ constexpr std::chrono::milliseconds kRedraw{100};
 
 }  // namespace
 
-bool is_stderr_terminal() {
-  // The system calls for this live in core/os; what descriptor 2 is can be read off the file
+bool is_terminal(int descriptor) {
+  // The system calls for this live in core/os; what a descriptor is can be read off the file
   // system.
   std::error_code error;
-  const std::string target = std::filesystem::read_symlink("/proc/self/fd/2", error).string();
+  const std::filesystem::path link = "/proc/self/fd/" + std::to_string(descriptor);
+  const std::string target = std::filesystem::read_symlink(link, error).string();
   return !error && (target.starts_with("/dev/pts/") || target.starts_with("/dev/tty"));
 }
 
 ProgressBar::ProgressBar(std::string label, std::uint64_t total, bool is_enabled)
     : label_(std::move(label)),
       total_(std::max<std::uint64_t>(total, 1)),
-      is_enabled_(is_enabled && is_stderr_terminal()),
+      is_enabled_(is_enabled && is_terminal(2)),
       next_draw_(Clock::now() + kFirstDraw) {}
 
 ProgressBar::~ProgressBar() {

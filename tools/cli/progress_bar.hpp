@@ -6,8 +6,8 @@
 
 namespace kvault::tools {
 
-/// Whether stderr is a terminal someone may be looking at.
-bool is_stderr_terminal();
+/// Whether a descriptor (1: stdout, 2: stderr) is a terminal.
+bool is_terminal(int descriptor);
 
 /// A line on stderr that fills while long work goes on, and is wiped when it ends. Silent where
 /// stderr is no terminal, where it was switched off (--json) and in the first 300 ms.

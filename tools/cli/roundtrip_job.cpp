@@ -120,7 +120,7 @@ Result<> append_input(Cache& cache, const NamedArray& input, bool is_key) {
 }
 
 /// Sizes and formats of the sealed blocks.
-Result<> count_blocks(const Cache& cache, Side side, RoundtripAnswer& answer) {
+Result<> count_blocks(Cache& cache, Side side, RoundtripAnswer& answer) {
   const Shape shape = shape_of(answer.input);
   std::uint64_t size_bytes = 0;
   std::vector<std::byte> bytes;

@@ -3,11 +3,10 @@
 #include <memory>
 #include <thread>
 
-#include <unistd.h>
-
 #include "tools/cli/commands.hpp"
 #include "tools/cli/daemon_metrics.hpp"
 #include "tools/cli/daemon_options.hpp"
+#include "tools/cli/progress_bar.hpp"
 #include "tools/cli/report.hpp"
 #include "tools/cli/session_table.hpp"
 #include "tools/model/sdk_result.hpp"
@@ -53,8 +52,8 @@ void print_sessions(std::vector<kvault_session_info> sessions, std::uint32_t n_r
 
 Result<int> watch(const TopOptions& options) {
   KVAULT_TRY(sdk::Client client, connect(options));
-  const bool is_terminal = ::isatty(STDOUT_FILENO) == 1;
-  const std::uint32_t n_round = options.n_round == 0 && !is_terminal ? 1 : options.n_round;
+  const bool is_screen = is_terminal(1);
+  const std::uint32_t n_round = options.n_round == 0 && !is_screen ? 1 : options.n_round;
   kvault_daemon_stats before{};
   for (std::uint32_t round = 0; n_round == 0 || round < n_round; ++round) {
     if (round > 0) {
@@ -62,7 +61,7 @@ Result<int> watch(const TopOptions& options) {
     }
     KVAULT_TRY(const kvault_daemon_stats now, from_sdk(client.stats(), "top"));
     KVAULT_TRY(std::vector<kvault_session_info> sessions, from_sdk(client.list(), "top"));
-    if (is_terminal) std::printf("\033[H\033[2J");
+    if (is_screen) std::printf("\033[H\033[2J");
     print_head(now, before, round == 0 ? 0 : options.interval_s);
     print_sessions(std::move(sessions), options.n_row);
     std::fflush(stdout);

@@ -260,7 +260,8 @@ typedef struct kvault_cache_stats {
   uint32_t reserved;
   uint64_t n_token;
   uint64_t n_sealed_page;     /* per layer */
-  uint64_t f16_size_bytes;    /* what an f16 cache of these tokens would take */
+  uint64_t f16_size_bytes;    /* what an f16 cache of these tokens would take; here and below,
+                                 layers of a streamed session count once they are loaded */
   uint64_t stored_size_bytes; /* all blocks and raw rows in use, padding included */
   double bits_per_element;    /* stored bits over elements of K and V, all-in */
 } kvault_cache_stats;
@@ -401,7 +402,9 @@ typedef struct kvault_identity_field {
   const char* value;
 } kvault_identity_field;
 
-/* Called during long work; return 0 to cancel (CANCELLED). */
+/* Called during long work; return 0 to cancel (CANCELLED). A restore counts the bytes of layers
+ * that are loaded and verified; what is cancelled stays as it was stored, and may be tried again.
+ */
 typedef int (*kvault_progress)(uint64_t done_bytes, uint64_t total_bytes, void* user);
 
 typedef struct kvault_session_options {
@@ -414,18 +417,43 @@ typedef struct kvault_session_options {
   void* progress_user;
   uint32_t create; /* 1: create it where there is none (kvault_session_open) */
   uint32_t copy;   /* 1: copy the pages into memory instead of mapping the packs */
+  /* 1: kvault_session_open reads only what the session consists of; each layer is loaded when
+   * kvault_session_load_layer asks for it or the cache first uses it, while the next one is read
+   * ahead. So an engine starts on layer 0 while the others are still on the disk. */
+  uint32_t stream;
+  /* Milliseconds from the call of kvault_session_open until the last layer must be loaded; 0: no
+   * limit. Loading that goes on past it ends with TIMEOUT; it is looked at between pages, not while
+   * the daemon is waited for (kvault_client_options, timeout_ms). */
+  uint32_t deadline_ms;
 } kvault_session_options;
 #define KVAULT_SESSION_OPTIONS_INIT \
-  { sizeof(kvault_session_options), 0, NULL, NULL, NULL, NULL, NULL, 0, 0 }
+  { sizeof(kvault_session_options), 0, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0 }
 
 /* Opens a session for reading and writing and restores its cache as of the last acknowledged
  * save. Every segment's checksum is verified before it is used (CORRUPT). One writer at a time
- * (BUSY). The client must outlive the session. */
+ * (BUSY). The client must outlive the session.
+ *
+ * With `stream`, the checksums of a layer are verified when it is loaded, and every call that uses
+ * a layer loads it first (kvault_cache_fork, kvault_session_rollback and _save: all they need).
+ * Such a call may then also answer CORRUPT, CANCELLED, TIMEOUT or what its device says; the layer
+ * stays not loaded, the call has done nothing, and all other layers go on working.
+ *
+ * After TIMEOUT the app recomputes: with kvault_session_rollback(session, 0, ...), which loads
+ * nothing, a streamed session is empty, and what is appended and saved then takes its place. */
 KVAULT_API kvault_status kvault_session_open(kvault_client* client,
                                              const kvault_session_options* options,
                                              kvault_session** out_session, kvault_error* error);
 /* Closes without saving. */
 KVAULT_API void kvault_session_close(kvault_session* session);
+
+/* Loads one layer of a streamed session; nothing happens where it is loaded. The progress and the
+ * deadline of the options apply. On a GPU the layer's copies are queued, not waited for.
+ * OUT_OF_RANGE, CORRUPT (names the layer), CANCELLED, TIMEOUT. */
+KVAULT_API kvault_status kvault_session_load_layer(kvault_session* session, uint32_t layer,
+                                                   kvault_error* error);
+/* Loads all that is not loaded, in the order of the layers, and waits until it is on the device.
+ * Ends at the first layer that fails; those before it are loaded. */
+KVAULT_API kvault_status kvault_session_load_all(kvault_session* session, kvault_error* error);
 
 /* The session's cache; borrowed, lives as long as the session. */
 KVAULT_API kvault_cache* kvault_session_cache(kvault_session* session);

@@ -610,6 +610,8 @@ struct SessionOptions {
   Progress progress = {};
   bool create = false;  ///< create it where there is none
   bool copy = false;    ///< copy the pages into memory instead of mapping the packs
+  bool stream = false;  ///< load layers one by one, each when it is asked for or first used
+  std::uint32_t deadline_ms = 0;  ///< for the last layer to be loaded, from open() on; 0 = none
 };
 
 /// The stored session of this model that begins most like these tokens; `options.name` is not used.
@@ -650,6 +652,8 @@ class Session {
     c.progress_user = progress.get();
     c.create = options.create ? 1 : 0;
     c.copy = options.copy ? 1 : 0;
+    c.stream = options.stream ? 1 : 0;
+    c.deadline_ms = options.deadline_ms;
     kvault_session* handle = nullptr;
     Error error{};
     if (kvault_session_open(client.handle(), &c, &handle, &error) != KVAULT_OK) return error;
@@ -658,6 +662,20 @@ class Session {
 
   /// For the C interface; still owned here.
   kvault_session* handle() const noexcept { return handle_.get(); }
+
+  /// Loads one layer of a streamed session, where it is not loaded.
+  Outcome<> load_layer(std::uint32_t layer) {
+    Error error{};
+    if (kvault_session_load_layer(handle(), layer, &error) != KVAULT_OK) return error;
+    return {};
+  }
+  /// Loads all layers that are not loaded.
+  Outcome<> load_all() {
+    Error error{};
+    if (kvault_session_load_all(handle(), &error) != KVAULT_OK) return error;
+    return {};
+  }
+
   /// The session's cache; must not outlive the session.
   CacheView cache() const { return {kvault_session_cache(handle()), shape_}; }
 

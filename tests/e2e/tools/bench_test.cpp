@@ -194,4 +194,32 @@ TEST_CASE("short: bench: help shows examples") {
   CHECK(version.out.starts_with("kvault-bench 0."));
 }
 
+TEST_CASE("bench: --daemon measures a kvaultd of its own and leaves nothing behind") {
+  const Folder folder;
+  const RunResult result =
+      run_bench(folder, "--daemon --few --session-tokens 512 --json --kvaultd '" +
+                            std::string(KVAULT_TEST_KVAULTD) + "' --folder '" + folder / "" + "'");
+  INFO(result.err);
+  REQUIRE(result.exit_code == 0);
+  const Json figures = Json::parse(result.out, nullptr, false);
+  REQUIRE(figures.is_array());
+  std::set<std::string> keys;
+  for (const Json& figure : figures) {
+    INFO(figure.dump());
+    keys.insert(figure.at("key").get<std::string>());
+    CHECK(figure.at("min").get<double>() <= figure.at("value").get<double>());
+    CHECK(figure.at("max").get<double>() >= figure.at("value").get<double>());
+    CHECK(figure.at("min").get<double>() > 0);
+    CHECK(figure.at("n_sample").get<int>() > 0);
+    CHECK(figure.contains("is_met") == (figure.contains("at_most") || figure.contains("at_least")));
+  }
+  for (const char* key : {"attach_ms", "warm_first_layer_ms", "warm_restore_%", "cold_restore_%",
+                          "ping_us", "load_ping_p50_us", "load_ping_p99_us", "save_x"}) {
+    INFO(key);
+    CHECK(keys.contains(key));
+  }
+  check_bench_refused(folder, "--daemon --session-tokens 5", {"--session-tokens 5"});
+  check_bench_refused(folder, "--daemon --folder /nowhere", {"/nowhere"});
+}
+
 }  // namespace kvault::test::cli

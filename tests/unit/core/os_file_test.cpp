@@ -24,6 +24,46 @@ std::vector<std::byte> bytes_of(std::string_view text) {
   return {bytes.begin(), bytes.end()};
 }
 
+TEST_CASE("short: file: many share a lock, one has it alone, and a removed file knows it") {
+  const TemporaryDirectory directory;
+  const std::filesystem::path path = directory.path() / "pack";
+  Result<File> writer = File::create(path);
+  REQUIRE(writer);
+  Result<File> reader = File::open_read_only(path);
+  Result<File> second = File::open_read_only(path);
+  REQUIRE(reader);
+  REQUIRE(second);
+  CHECK(reader->lock_shared());
+  CHECK(second->lock_shared());
+  const Result<> refused = writer->lock_exclusive();
+  REQUIRE(!refused);
+  CHECK(refused.error().code == Errc::busy);
+  CHECK(refused.error().message.find("pack") != std::string::npos);
+  reader->close();
+  second->close();
+  CHECK(writer->lock_exclusive());
+  reader = File::open_read_only(path);
+  REQUIRE(reader);
+  CHECK(reader->lock_shared().error().code == Errc::busy);
+  CHECK(*reader->is_linked());
+  std::filesystem::remove(path);
+  CHECK_FALSE(*reader->is_linked());
+}
+
+TEST_CASE("short: mapping: hints may reach beyond the mapping and change nothing") {
+  const TemporaryDirectory directory;
+  Result<File> file = File::create(directory.path() / "a");
+  REQUIRE(file);
+  REQUIRE(file->pwrite_all(0, std::vector<std::byte>(100'000, std::byte{5})));
+  const Result<Mapping> mapping = Mapping::create(*file, 100'000);
+  REQUIRE(mapping);
+  mapping->will_need(70'001, 1U << 30U);
+  mapping->will_need(200'000, 1);
+  Mapping().will_need(0, 1);
+  file->drop_cached();
+  CHECK(mapping->bytes()[99'999] == std::byte{5});
+}
+
 TEST_CASE("short: file: create, write, read back, size, sync") {
   const TemporaryDirectory directory;
   const std::filesystem::path path = directory.path() / "a";
