@@ -2,7 +2,6 @@
 namespace kvault::torture {
 void run_simulate(const TortureOptions&, Report&) {}
 void run_kill(const TortureOptions&, Report&) {}
-void run_fault(const TortureOptions&, Report&) {}
 void run_flip(const TortureOptions&, Report&) {}
 void run_fuzz(const TortureOptions&, Report&) {}
 void run_soak(const TortureOptions&, Report&) {}
