@@ -4,6 +4,8 @@
 #include <map>
 #include <tuple>
 
+#include "daemon/wal_check.hpp"
+
 namespace kvault {
 namespace {
 
@@ -105,6 +107,7 @@ std::map<Place, const LiveRecord*> by_place(const std::vector<LiveRecord>& recor
 }  // namespace
 
 Result<Catalog> Catalog::open(const std::filesystem::path& path) {
+  KVAULT_CHECK(check_wal(path.native() + "-wal"));
   KVAULT_TRY(sqlite::Database database, sqlite::Database::open(path));
   std::uint64_t version = 0;
   {
@@ -121,7 +124,7 @@ Result<Catalog> Catalog::open(const std::filesystem::path& path) {
     return fail(Errc::corrupt,
                 message("catalog: version ", version, "; this build knows ", kCatalogVersion));
   }
-  KVAULT_TRY(sqlite::Statement check, database.prepare("PRAGMA quick_check(1)"));
+  KVAULT_TRY(sqlite::Statement check, database.prepare("PRAGMA integrity_check(1)"));
   KVAULT_TRY(const bool has_answer, check.next());
   if (!has_answer || check.text(0) != "ok") {
     return fail(Errc::corrupt, message("catalog: ", check.text(0)));

@@ -72,6 +72,8 @@ class DiskStore final : public Store {
   Result<CommitPlace> write_commit(RecordHeader& header, std::span<const std::byte> meta,
                                    const std::vector<PendingRecord>& records);
   void verify_session(const SessionState& state, VerifyReport& report);
+  /// Of the packs that hold something live.
+  Result<> verify_pack_headers(VerifyReport& report);
 
   Parts parts_;
   std::uint64_t next_transaction_;
