@@ -11,12 +11,6 @@ bool is_shared_memory(std::string_view path) { return path.ends_with("-shm"); }
 
 }  // namespace
 
-std::string_view name_of(Call call) {
-  constexpr std::string_view kNames[] = {"open",   "write",  "sync",  "truncate",
-                                         "rename", "unlink", "mkdir", "mmap"};
-  return kNames[static_cast<std::size_t>(call)];
-}
-
 FileTap& FileTap::instance() {
   static FileTap tap;
   return tap;

@@ -12,8 +12,7 @@
 namespace kvault::torture {
 
 /// System calls that the tap can make fail.
-enum class Call : std::uint8_t { open, write, sync, truncate, rename, unlink, mkdir, mmap, count };
-std::string_view name_of(Call call);
+enum class Call : std::uint8_t { open, read, write, sync, truncate, rename, unlink, mkdir, mmap };
 
 /// The n-th call of a kind fails, and the ones after it as long as `n_failing` lasts.
 struct Fault {

@@ -69,6 +69,16 @@ ssize_t tapped_write(int descriptor, const void* data, std::size_t size, off_t o
   return written;
 }
 
+ssize_t tapped_read(int descriptor, void* target, std::size_t size, off_t offset) {
+  if (const std::optional<std::string> name = tap().path_of(descriptor)) {
+    if (const int error = tap().fault_of(Call::read, *name); error != 0) {
+      errno = error;
+      return -1;
+    }
+  }
+  return ::syscall(SYS_pread64, descriptor, target, size, offset);
+}
+
 int tapped_truncate(int descriptor, off_t size) {
   const std::optional<std::string> name = tap().path_of(descriptor);
   if (name) {
@@ -140,6 +150,12 @@ KVAULT_REPLACED ssize_t pwrite(int descriptor, const void* data, std::size_t siz
 KVAULT_REPLACED ssize_t pwrite64(int descriptor, const void* data, std::size_t size,
                                  off64_t offset) {
   return tapped_write(descriptor, data, size, offset, true);
+}
+KVAULT_REPLACED ssize_t pread(int descriptor, void* target, std::size_t size, off_t offset) {
+  return tapped_read(descriptor, target, size, offset);
+}
+KVAULT_REPLACED ssize_t pread64(int descriptor, void* target, std::size_t size, off64_t offset) {
+  return tapped_read(descriptor, target, size, offset);
 }
 KVAULT_REPLACED int ftruncate(int descriptor, off_t size) noexcept {
   return tapped_truncate(descriptor, size);

@@ -42,6 +42,11 @@ std::vector<std::string> World::names() const {
   return names;
 }
 
+bool World::is_in_doubt() const {
+  return std::any_of(slots_.begin(), slots_.end(),
+                     [](const auto& slot) { return !slot.second.maybe.empty(); });
+}
+
 void World::intend(const std::string& name, State after) {
   slots_[name].maybe.push_back(std::move(after));
 }

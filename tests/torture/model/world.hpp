@@ -26,6 +26,7 @@ class World {
   /// The acknowledged state; empty for a name that nobody has.
   const SessionTruth* find(const std::string& name) const;
   std::vector<std::string> names() const;
+  bool is_in_doubt() const;
 
   /// A change is asked for: from now on either state is right.
   void intend(const std::string& name, State after);

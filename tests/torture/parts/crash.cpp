@@ -160,6 +160,7 @@ class Examiner {
       if (i < 2 && random_.integer(0, 4) == 0) without_catalog(image, world);
       if (random_.integer(0, 11) == 0) crash_again(Medium(image), world, "power, then ");
       if (i == 0 && random_.integer(0, 7) == 0) crash_again(medium, world, "kill, then ");
+      if (i == 0 && random_.integer(0, 7) == 0) crash_while_rebuilding(image, world);
     }
   }
 
@@ -180,6 +181,21 @@ class Examiner {
     std::erase_if(image.files, [](const auto& file) { return file.first.starts_with("catalog"); });
     examine(image, world, "without its catalog");
     report_.count("crash_images_without_catalog");
+  }
+
+  /// The catalog or its log is damaged besides, and the machine dies while it is put aside.
+  void crash_while_rebuilding(Image image, const World& world) {
+    auto found = image.files.find("catalog.sqlite-wal");
+    if (found == image.files.end() || found->second.empty() || random_.integer(0, 2) == 0) {
+      found = image.files.find("catalog.sqlite");
+    }
+    if (found == image.files.end() || found->second.empty()) return;
+    std::vector<std::byte>& bytes = found->second;
+    // Of the log its header: in the newest transaction damage is not told from a torn write.
+    const std::size_t n_byte = found->first.ends_with("-wal") ? 32 : bytes.size();
+    bytes[random_.next() % std::min(n_byte, bytes.size())] ^=
+        static_cast<std::byte>(1U << random_.integer(0, 7));
+    crash_again(Medium(image), world, "damage, then ");
   }
 
   /// The machine dies again while the store recovers, and later, when it has. `medium` keeps what

@@ -3,6 +3,7 @@
 #include <limits>
 #include <set>
 
+#include "core/os/directory.hpp"
 #include "tests/torture/disk/file_tap.hpp"
 #include "tests/torture/disk/medium.hpp"
 #include "tests/torture/model/player.hpp"
@@ -26,7 +27,9 @@ struct Variant {
   bool is_short_write = false;
 };
 
-constexpr std::array<Variant, 10> kVariants = {{{"write EIO", Call::write, EIO},
+constexpr std::array<Variant, 12> kVariants = {{{"read EIO", Call::read, EIO},
+                                                {"read ENOMEM", Call::read, ENOMEM},
+                                                {"write EIO", Call::write, EIO},
                                                 {"write ENOSPC", Call::write, ENOSPC},
                                                 {"short write", Call::write, ENOSPC, true},
                                                 {"sync EIO", Call::sync, EIO},
@@ -50,16 +53,20 @@ class FaultRun {
         directory_(options.scratch / "faulty"),
         crashed_(options.scratch / "faulty-crashed") {}
 
+  /// The fault comes while the store makes its catalog anew.
+  void set_rebuild(bool is_rebuild) { is_rebuild_ = is_rebuild; }
+
   /// False once the program has fewer calls than `fault.at`.
   bool run(const Variant& variant, const Fault& fault, std::uint64_t seed) {
     where_ = message("program ", seed, ", ", variant.name, " at call ", fault.at,
-                     fault.n_failing == 1 ? "" : " and on");
+                     fault.n_failing == 1 ? "" : " and on", is_rebuild_ ? " of a rebuild" : "");
     require(Image().write_to(directory_), "an empty directory");
     FileTap& tap = FileTap::instance();
     tap.start(directory_);
-    tap.set_fault(fault);
     StoreTarget target(directory_);
     Player player(target, seed);
+    if (is_rebuild_) lose_catalog(target, player);
+    tap.set_fault(fault);
     const bool was_hit = play(target, player, variant);
     tap.set_fault(std::nullopt);
     Medium medium;
@@ -77,10 +84,16 @@ class FaultRun {
   }
 
  private:
+  void lose_catalog(StoreTarget& target, Player& player) {
+    for (std::uint64_t i = 0; i < 2 * kSteps; ++i) require(player.step(), "a healthy store fails");
+    target.close();
+    require(remove_file(directory_ / "catalog.sqlite"), "the catalog");
+  }
+
   bool play(StoreTarget& target, Player& player, const Variant& variant) {
     const Result<> opened = target.open();
     if (!opened) note_error(opened.error(), variant, "open");
-    for (std::uint64_t i = 0; i < kSteps; ++i) {
+    for (std::uint64_t i = 0; i < (is_rebuild_ ? 0 : kSteps); ++i) {
       const Result<> done = player.step();
       if (!done) note_error(done.error(), variant, player.last_operation());
     }
@@ -130,9 +143,21 @@ class FaultRun {
   std::filesystem::path directory_;
   std::filesystem::path crashed_;
   std::string where_;
+  bool is_rebuild_ = false;
   World player_world_;
   std::set<std::string> dishonest_;
 };
+
+/// n = 1, 2, 3, ... until the program runs through.
+void run_variant(FaultRun& run, const Variant& variant, std::uint64_t n_failing,
+                 std::uint64_t stride, std::uint64_t seed) {
+  Fault fault{.call = variant.call,
+              .at = 1,
+              .n_failing = n_failing,
+              .error_number = variant.error_number,
+              .is_short_write = variant.is_short_write};
+  while (run.run(variant, fault, seed)) fault.at += stride;
+}
 
 }  // namespace
 
@@ -141,16 +166,11 @@ void run_fault(const TortureOptions& options, Report& report) {
   const std::uint64_t stride = options.is_short ? 13 : 1;
   FaultRun run(options, report);
   for (std::uint64_t program = 0; program < n_program; ++program) {
-    const std::uint64_t seed = options.seed * 1009 + program;
     for (const Variant& variant : kVariants) {
       for (const std::uint64_t n_failing : {std::uint64_t{1}, kForEver}) {
-        Fault fault{.call = variant.call,
-                    .at = 1,
-                    .n_failing = n_failing,
-                    .error_number = variant.error_number,
-                    .is_short_write = variant.is_short_write};
-        while (run.run(variant, fault, seed)) {
-          fault.at += stride;
+        for (const bool is_rebuild : {false, true}) {
+          run.set_rebuild(is_rebuild);
+          run_variant(run, variant, n_failing, stride, options.seed * 1009 + program);
           report.progress(message(report.counter("faults"), " faults, ", variant.name));
         }
       }

@@ -1,8 +1,6 @@
 #include "tests/torture/parts/part.hpp"
 namespace kvault::torture {
 void run_simulate(const TortureOptions&, Report&) {}
-void run_kill(const TortureOptions&, Report&) {}
-void run_flip(const TortureOptions&, Report&) {}
 void run_fuzz(const TortureOptions&, Report&) {}
 void run_soak(const TortureOptions&, Report&) {}
 }  // namespace kvault::torture
