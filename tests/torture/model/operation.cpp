@@ -35,30 +35,6 @@ Step commit_step(const SessionTruth& session, CommitPlan plan) {
   return step;
 }
 
-/// Grows a session: a tail of the new tokens, pages of what is full, sometimes all of it.
-CommitPlan plan_append(const SessionTruth& session, Random& random) {
-  const ModelShape& shape = session.description.shape;
-  CommitPlan plan{.expected_commit_number = session.commit_number,
-                  .kept_n_token = session.n_token(),
-                  .kept_n_page = session.n_page,
-                  .new_tokens = random_tokens(random.integer(1, 200), random),
-                  .uploads = {}};
-  std::vector<std::uint32_t> tokens = session.tokens;
-  tokens.insert(tokens.end(), plan.new_tokens.begin(), plan.new_tokens.end());
-  plan.uploads.push_back(tail_upload(shape, session.n_token(), plan.new_tokens, random.next()));
-  const std::uint64_t n_full = tokens.size() / 128;
-  const std::uint64_t n_page =
-      random.integer(0, 3) == 0 ? session.n_page : std::max(session.n_page, n_full);
-  for (std::uint64_t page = session.n_page; page < n_page; ++page) {
-    plan.uploads.push_back(
-        page_upload(shape, page, std::span(tokens).subspan(page * 128, 128), random.next()));
-  }
-  if (session.is_recurrent()) {
-    plan.uploads.push_back(snapshot_upload(shape, tokens.size(), random.next()));
-  }
-  return plan;
-}
-
 std::optional<Step> create(const World& world, Random& random) {
   if (world.names().size() >= kSessionsMax) return std::nullopt;
   const std::string name = message("chat ", random.integer(1, 9));
@@ -167,6 +143,29 @@ constexpr std::array<Operation, 9> kOperations = {{{"create", 3, create},
                                                    {"reopen", 2, reopen}}};
 
 }  // namespace
+
+CommitPlan plan_append(const SessionTruth& session, Random& random) {
+  const ModelShape& shape = session.description.shape;
+  CommitPlan plan{.expected_commit_number = session.commit_number,
+                  .kept_n_token = session.n_token(),
+                  .kept_n_page = session.n_page,
+                  .new_tokens = random_tokens(random.integer(1, 200), random),
+                  .uploads = {}};
+  std::vector<std::uint32_t> tokens = session.tokens;
+  tokens.insert(tokens.end(), plan.new_tokens.begin(), plan.new_tokens.end());
+  plan.uploads.push_back(tail_upload(shape, session.n_token(), plan.new_tokens, random.next()));
+  const std::uint64_t n_full = tokens.size() / 128;
+  const std::uint64_t n_page =
+      random.integer(0, 3) == 0 ? session.n_page : std::max(session.n_page, n_full);
+  for (std::uint64_t page = session.n_page; page < n_page; ++page) {
+    plan.uploads.push_back(
+        page_upload(shape, page, std::span(tokens).subspan(page * 128, 128), random.next()));
+  }
+  if (session.is_recurrent()) {
+    plan.uploads.push_back(snapshot_upload(shape, tokens.size(), random.next()));
+  }
+  return plan;
+}
 
 std::span<const Operation> operations() { return kOperations; }
 

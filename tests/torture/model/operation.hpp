@@ -31,6 +31,10 @@ struct Operation {
 };
 std::span<const Operation> operations();
 
+/// Some new tokens behind a session's last: their tail, pages of what is full, a snapshot where the
+/// model has recurrent layers.
+CommitPlan plan_append(const SessionTruth& session, test::Random& random);
+
 /// Chooses an operation by weight and plans it; the one that is always possible is create.
 std::pair<const Operation*, Step> next_step(const World& world, test::Random& random);
 

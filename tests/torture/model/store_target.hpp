@@ -28,9 +28,11 @@ class StoreTarget final : public Target {
   Result<std::vector<ServedSession>> served() override;
   Result<std::vector<std::string>> verify() override;
 
+  /// A whole record, in two pieces; pending until it is committed.
+  Result<RecordHandle> send(const SessionId& session, const Upload& upload);
+
  private:
   Result<> ready();
-  Result<RecordHandle> send(const SessionId& session, const Upload& upload);
 
   std::filesystem::path directory_;
   std::unique_ptr<Store> store_;
