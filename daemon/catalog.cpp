@@ -80,6 +80,27 @@ Result<std::optional<SessionRow>> one_row(sqlite::Statement& statement) {
   return std::optional<SessionRow>(std::move(row));
 }
 
+/// The tables are those that fill() makes, to the letter: a constraint that names another table is
+/// found by no integrity_check, and stops every later commit.
+Result<> check_tables(sqlite::Database& database) {
+  KVAULT_TRY(sqlite::Statement statement,
+             database.prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL"));
+  std::size_t n_known = 0;
+  for (;;) {
+    KVAULT_TRY(const bool found, statement.next());
+    if (!found) break;
+    const std::string text = statement.text(0) + ";";
+    if (std::string_view(kTables).find(text) == std::string_view::npos) {
+      return fail(Errc::corrupt, "catalog: a table is not the one it should be");
+    }
+    ++n_known;
+  }
+  const std::string_view tables(kTables);
+  const auto n_made = static_cast<std::size_t>(std::count(tables.begin(), tables.end(), ';'));
+  if (n_known == n_made) return {};
+  return fail(Errc::corrupt, message("catalog: ", n_known, " of ", n_made, " tables"));
+}
+
 Result<> put_meta(sqlite::Database& database, std::string_view name, std::uint64_t value) {
   KVAULT_TRY(sqlite::Statement statement,
              database.prepare("INSERT OR REPLACE INTO meta VALUES (?, ?)"));
@@ -129,6 +150,7 @@ Result<Catalog> Catalog::open(const std::filesystem::path& path) {
   if (!has_answer || check.text(0) != "ok") {
     return fail(Errc::corrupt, message("catalog: ", check.text(0)));
   }
+  KVAULT_CHECK(check_tables(database));
   return Catalog(std::move(database), false);
 }
 

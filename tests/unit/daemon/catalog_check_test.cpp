@@ -52,6 +52,23 @@ TEST_CASE("store: a catalog whose session has another name than its commit recor
   CHECK(content_of(*store) == content);
 }
 
+TEST_CASE("store: a catalog whose tables are not ours is rebuilt") {
+  const TemporaryDirectory directory;
+  const TemporaryDirectory killed;
+  const std::string content = make_killed(directory.path(), killed.path());
+  std::vector<char> bytes = read_file(catalog_path(directory.path()));
+  const std::string constraint = "REFERENCES session(id)";
+  const auto at = std::search(bytes.begin(), bytes.end(), constraint.begin(), constraint.end());
+  REQUIRE(at != bytes.end());
+  at[12] = 'S';  // SQLite takes it for the same
+  at[17] = 'g';  // and this only for missing once a row is inserted
+  write_file(catalog_path(directory.path()), bytes);
+  const std::unique_ptr<Store> store = open_store(directory.path());
+  CHECK(store->open_report().is_catalog_rebuilt);
+  CHECK(content_of(*store) == content);
+  CHECK(store->create_session(small_session("later")));
+}
+
 TEST_CASE("store: a damaged log of the catalog does not bring an older state back") {
   const TemporaryDirectory directory;
   const TemporaryDirectory killed;
