@@ -97,10 +97,14 @@ Result<> check_frames(Bytes wal, std::size_t page_bytes, Checksum checksum) {
 
 Result<> check_wal(const std::filesystem::path& path) {
   KVAULT_TRY(const std::vector<std::byte> wal, read_all(path));
-  if (wal.size() <= kHeaderSize) return {};  // no frame: the header may still be on its way
-  const Bytes bytes(wal);
+  return check_wal(wal);
+}
+
+Result<> check_wal(Bytes bytes) {
+  if (bytes.size() <= kHeaderSize) return {};  // no frame: the header may still be on its way
   if ((big_endian(bytes, 0) & ~1U) != kMagic) {
-    return fail(Errc::corrupt, message("catalog: its log of ", wal.size(), " bytes has no header"));
+    return fail(Errc::corrupt,
+                message("catalog: its log of ", bytes.size(), " bytes has no header"));
   }
   Checksum checksum((big_endian(bytes, 0) & 1U) != 0);
   checksum.add(bytes.first(24));

@@ -89,7 +89,8 @@ std::string Report::json() const {
   object["seconds"] = total;
   object["notes"] = notes_;
   object["complaints"] = complaints_;
-  return object.dump(2);
+  // Names of damaged sessions are whatever bytes they are.
+  return object.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
 std::string Report::text() const {
