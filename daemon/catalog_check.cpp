@@ -48,8 +48,9 @@ Result<std::string> check_uses(Catalog& catalog, const PackSet& packs) {
   return std::string();
 }
 
-/// A commit record that is not whole says nothing against the catalog: verify() reports it. One
-/// that is whole and another than the catalog names does: records never change.
+/// A commit record that is not whole, or cannot be read, says nothing against the catalog: verify()
+/// reports it, and the other sessions are served. One that is whole and another than the catalog
+/// names does: records never change.
 Result<std::string> check_session(Catalog& catalog, const PackSet& packs, const SessionRow& row) {
   KVAULT_TRY(const SessionState state, catalog.load(row.id));
   const std::string session = message("session '", row.name, "': ");
@@ -62,10 +63,7 @@ Result<std::string> check_session(Catalog& catalog, const PackSet& packs, const 
   }
   std::vector<std::byte> head;
   const Result<RecordHeader> header = packs.read_head(pack, state.place.offset_bytes, head);
-  if (!header) {
-    if (is_damage(header.error().code)) return std::string();
-    return tl::unexpected<Error>(header.error());
-  }
+  if (!header) return std::string();
   if (header->kind != RecordKind::commit) return session + "its commit record is none";
   const Result<CommitMeta> meta = parse_commit_meta(*header, head);
   if (!meta) return std::string();

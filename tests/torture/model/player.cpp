@@ -1,10 +1,15 @@
 #include "tests/torture/model/player.hpp"
 
+#include <tuple>
+
 namespace kvault::torture {
 
 Result<> Player::step() {
   ++n_step_;
   auto [operation, step] = next_step(world_, random_);
+  while (stays_open_ && operation->name == "reopen") {
+    std::tie(operation, step) = next_step(world_, random_);
+  }
   last_operation_ = message(operation->name, " '", step.name, "'");
   const bool changes = !step.name.empty() && !step.refusal;
   if (changes) world_.intend(step.name, step.after);

@@ -16,6 +16,9 @@ class Player {
  public:
   Player(Target& target, std::uint64_t seed) : target_(target), random_(seed) {}
 
+  /// From now on the target is never reopened, so that its logs grow.
+  void stay_open() { stays_open_ = true; }
+
   /// One step; its error, if it had one that was not predicted.
   Result<> step();
 
@@ -36,6 +39,7 @@ class Player {
   Target& target_;
   test::Random random_;
   World world_;
+  bool stays_open_ = false;
   std::uint64_t n_step_ = 0;
   std::string last_operation_;
   std::vector<std::string> complaints_;

@@ -14,6 +14,11 @@ namespace {
 
 constexpr std::uint64_t kStepsMax = 8;
 constexpr std::uint64_t kSinglesMax = 6;
+/// So long that SQLite writes its log back into the catalog; one of so many programs.
+constexpr std::uint64_t kStepsOfLongProgram = 240;
+constexpr std::uint64_t kLongProgramEvery = 8;
+/// Of a long program only the calls around that are examined.
+constexpr std::size_t kCallsAroundCheckpoint = 25;
 
 /// What a program did to its disk, and the worlds that its marks stand for.
 struct Recording {
@@ -22,7 +27,7 @@ struct Recording {
 };
 
 /// Records one opening, some steps and one orderly end.
-Recording record_program(const std::filesystem::path& directory, std::uint64_t seed) {
+Recording record_program(const std::filesystem::path& directory, std::uint64_t seed, bool is_long) {
   require(Image().write_to(directory), "an empty directory");
   Recording recording;
   FileTap& tap = FileTap::instance();
@@ -36,13 +41,28 @@ Recording record_program(const std::filesystem::path& directory, std::uint64_t s
   player.on_change = note;
   note(player.world());
   require(target.open(), "the first opening");
-  const std::uint64_t n_step = 3 + player.random().next() % (kStepsMax - 2);
+  const std::uint64_t n_step =
+      is_long ? kStepsOfLongProgram : 3 + player.random().next() % (kStepsMax - 2);
+  if (is_long) player.stay_open();
   for (std::uint64_t i = 0; i < n_step; ++i) {
     require(player.step(), "a healthy store fails");
   }
   target.close();
   recording.journal = tap.stop();
   return recording;
+}
+
+/// The calls near a write to the catalog itself, not to its log.
+std::vector<bool> near_checkpoints(const Journal& journal) {
+  std::vector<bool> is_near(journal.size(), false);
+  for (std::size_t at = 0; at < journal.size(); ++at) {
+    if (journal[at].kind != EventKind::write || journal[at].path != "catalog.sqlite") continue;
+    const std::size_t begin = at - std::min(at, kCallsAroundCheckpoint);
+    const std::size_t end = std::min(at + kCallsAroundCheckpoint, journal.size());
+    std::fill(is_near.begin() + static_cast<std::ptrdiff_t>(begin),
+              is_near.begin() + static_cast<std::ptrdiff_t>(end), true);
+  }
+  return is_near;
 }
 
 /// Ways to lose some of what is pending at one moment.
@@ -129,7 +149,9 @@ class Examiner {
         random_(program_seed * 77 + 5),
         directory_(options.scratch / "crashed") {}
 
-  void run(const Recording& recording, std::uint64_t n_image_max) {
+  /// `is_examined`: the calls that may be the last ones; empty: all.
+  void run(const Recording& recording, const std::vector<bool>& is_examined,
+           std::uint64_t n_image_max) {
     const std::uint64_t n_done = report_.counter("crash_images");
     // Moments are taken in strides, so that every program is seen from end to end.
     const std::size_t stride = options_.is_short ? 17 : 3;
@@ -140,6 +162,7 @@ class Examiner {
       const Event& event = recording.journal[at];
       medium.apply(event);
       if (event.kind == EventKind::mark) world = event.offset;
+      if (!is_examined.empty() && !is_examined[at]) continue;
       if (at < next && at + 1 != recording.journal.size()) continue;
       next = at + 1 + random_.next() % (2 * stride);
       moment_ = at;
@@ -244,8 +267,11 @@ void run_crash(const TortureOptions& options, Report& report) {
   const std::uint64_t n_image_each = options.is_short ? 60 : 1500;
   for (std::uint64_t i = 0; report.counter("crash_images") < n_image; ++i) {
     const std::uint64_t seed = options.seed * 1'000'003 + i;
-    const Recording recording = record_program(options.scratch / "program", seed);
-    Examiner(options, report, seed).run(recording, n_image_each);
+    const bool is_long = i % kLongProgramEvery == kLongProgramEvery - 1;
+    const Recording recording = record_program(options.scratch / "program", seed, is_long);
+    const std::vector<bool> is_examined =
+        is_long ? near_checkpoints(recording.journal) : std::vector<bool>();
+    Examiner(options, report, seed).run(recording, is_examined, n_image_each);
     report.count("crash_programs");
     report.count("crash_system_calls", recording.journal.size());
   }

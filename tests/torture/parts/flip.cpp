@@ -110,8 +110,9 @@ class Flipper {
         random_(options.seed * 31 + 7),
         directory_(options.scratch / "flipped") {}
 
-  /// Flips bits of the packs below an open store: `n_bit` of every pack, or all bits.
-  void flip_packs(std::uint64_t n_bit) {
+  /// Flips bits of the packs below an open store: `n_bit` of every pack, and all of the smallest
+  /// one of either kind where that is asked for.
+  void flip_packs(std::uint64_t n_bit, bool takes_small_ones_whole) {
     require(patient_.closed.write_to(directory_), "an image");
     StoreTarget target(directory_);
     require(target.open(), "open");
@@ -124,8 +125,9 @@ class Flipper {
       Result<File> file = File::open(directory_ / path);
       if (!file) continue;  // it held nothing live and is gone
       const std::uint64_t n_all = bytes.size() * 8;
-      for (std::uint64_t i = 0; i < std::min(n_bit, n_all); ++i) {
-        const std::uint64_t bit = n_bit < n_all ? random_.next() % n_all : i;
+      const bool is_whole = takes_small_ones_whole && is_smallest(path, live);
+      for (std::uint64_t i = 0; i < (is_whole ? n_all : std::min(n_bit, n_all)); ++i) {
+        const std::uint64_t bit = is_whole ? i : random_.next() % n_all;
         flip_below(target, *file, path, bit, live.contains(path, bit / 8));
       }
     }
@@ -157,6 +159,17 @@ class Flipper {
   }
 
  private:
+  /// Of the packs of its kind that hold something live.
+  bool is_smallest(const std::string& path, const LiveBytes& live) const {
+    const std::string kind = path.substr(0, path.find('-'));
+    const auto& files = patient_.closed.files;
+    return live.contains(path, 0) &&
+           std::all_of(files.begin(), files.end(), [&](const auto& other) {
+             const bool counts = other.first.starts_with(kind) && live.contains(other.first, 0);
+             return !counts || other.second.size() >= files.at(path).size();
+           });
+  }
+
   void flip_below(StoreTarget& target, File& file, const std::string& path, std::uint64_t bit,
                   bool is_live) {
     std::vector<std::byte> byte(1);
@@ -211,7 +224,7 @@ class Flipper {
 void run_flip(const TortureOptions& options, Report& report) {
   Flipper flipper(options, report, make_patient(options.scratch / "patient", options.seed * 17));
   const bool is_short = options.is_short;
-  flipper.flip_packs(is_short ? 200 : 1'000'000'000);
+  flipper.flip_packs(is_short ? 200 : 5'000, !is_short);
   flipper.flip_at_rest("catalog.sqlite", false, is_short ? 300 : 20'000);
   flipper.flip_at_rest("catalog.sqlite", true, is_short ? 150 : 10'000);
   flipper.flip_at_rest("catalog.sqlite-wal", true, is_short ? 300 : 20'000);
