@@ -25,6 +25,7 @@ std::vector<LiveRecord> by_place(std::vector<LiveRecord> records) {
 
 Result<std::string> check_epoch(Catalog& catalog, const PackSet& packs) {
   KVAULT_TRY(const std::uint64_t epoch, catalog.epoch());
+  KVAULT_CHECK(catalog.held_packs());  // both numbers are there
   if (packs.epoch_max() > epoch) {
     return message("the catalog of opening ", epoch, " is older than a pack of opening ",
                    packs.epoch_max());

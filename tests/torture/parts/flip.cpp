@@ -193,7 +193,10 @@ class Flipper {
     report_.progress(message(report_.counter("bit_flips"), " flips"));
     StoreTarget target(directory_);
     const Result<> opened = target.open();
-    if (!opened) return report_.count("bit_flips_refused");
+    if (!opened) {
+      report_.count("bit_flips_refused");
+      return report_.note(message(where, ": refused: ", opened.error().message));
+    }
     if (target.store().open_report().is_catalog_rebuilt) report_.count("bit_flips_rebuilt");
     const Verdict verdict = check_target(target, world);
     if (verdict.is_clean()) {

@@ -69,6 +69,23 @@ TEST_CASE("store: a catalog whose tables are not ours is rebuilt") {
   CHECK(store->create_session(small_session("later")));
 }
 
+TEST_CASE("store: a catalog that lacks one of its numbers is rebuilt") {
+  const TemporaryDirectory directory;
+  const TemporaryDirectory killed;
+  const std::string content = make_killed(directory.path(), killed.path());
+  for (const std::string name : {"epoch", "held_log_number", "held_pages_number"}) {
+    CAPTURE(name);
+    std::vector<char> bytes = read_file(catalog_path(directory.path()));
+    const auto at = std::search(bytes.begin(), bytes.end(), name.begin(), name.end());
+    REQUIRE(at != bytes.end());
+    at[static_cast<std::ptrdiff_t>(name.size()) - 1] ^= 1;  // the order of the names stays
+    write_file(catalog_path(directory.path()), bytes);
+    const std::unique_ptr<Store> store = open_store(directory.path());
+    CHECK(store->open_report().is_catalog_rebuilt);
+    CHECK(content_of(*store) == content);
+  }
+}
+
 TEST_CASE("store: a damaged log of the catalog does not bring an older state back") {
   const TemporaryDirectory directory;
   const TemporaryDirectory killed;
