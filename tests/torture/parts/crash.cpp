@@ -180,7 +180,7 @@ class Examiner {
       const Image image = medium.image(choices[i]);
       if (!seen.insert(image.digest()).second) continue;
       examine(image, world, message("choice ", i));
-      if (i < 2 && random_.integer(0, 4) == 0) without_catalog(image, world);
+      if (random_.integer(0, 4) == 0) without_catalog(image, world);
       if (random_.integer(0, 11) == 0) crash_again(Medium(image), world, "power, then ");
       if (i == 0 && random_.integer(0, 7) == 0) crash_again(medium, world, "kill, then ");
       if (i == 0 && random_.integer(0, 7) == 0) crash_while_rebuilding(image, world);
