@@ -1,5 +1,11 @@
 #include "daemon/catalog.hpp"
 
+#include <algorithm>
+#include <string>
+#include <string_view>
+
+#include "daemon/wal_check.hpp"
+
 namespace kvault {
 namespace {
 
@@ -30,6 +36,27 @@ CREATE INDEX record_of_prefix ON record (prefix) WHERE prefix IS NOT NULL;
 CREATE INDEX record_of_content ON record (content) WHERE content IS NOT NULL;
 )";
 
+/// The tables are those that fill() makes, to the letter: a constraint that names another table is
+/// found by no integrity_check, and stops every later commit.
+Result<> check_tables(sqlite::Database& database) {
+  KVAULT_TRY(sqlite::Statement statement,
+             database.prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL"));
+  std::size_t n_known = 0;
+  for (;;) {
+    KVAULT_TRY(const bool found, statement.next());
+    if (!found) break;
+    const std::string text = statement.text(0) + ";";
+    if (std::string_view(kTables).find(text) == std::string_view::npos) {
+      return fail(Errc::corrupt, "catalog: a table is not the one it should be");
+    }
+    ++n_known;
+  }
+  const std::string_view tables(kTables);
+  const auto n_made = static_cast<std::size_t>(std::count(tables.begin(), tables.end(), ';'));
+  if (n_known == n_made) return {};
+  return fail(Errc::corrupt, message("catalog: ", n_known, " of ", n_made, " tables"));
+}
+
 Result<> put_meta(sqlite::Database& database, std::string_view name, std::uint64_t value) {
   KVAULT_TRY(sqlite::Statement statement,
              database.prepare("INSERT OR REPLACE INTO meta VALUES (?, ?)"));
@@ -53,6 +80,7 @@ Result<std::uint64_t> one_number(sqlite::Database& database, std::string_view qu
 }  // namespace
 
 Result<Catalog> Catalog::open(const std::filesystem::path& path) {
+  KVAULT_CHECK(check_wal(path.native() + "-wal"));
   KVAULT_TRY(sqlite::Database database, sqlite::Database::open(path));
   Catalog catalog(std::move(database));
   sqlite::Database& opened = catalog.database_;
@@ -67,12 +95,13 @@ Result<Catalog> Catalog::open(const std::filesystem::path& path) {
     return fail(Errc::corrupt,
                 message("catalog: version ", version, "; this build knows 1 to ", kCatalogVersion));
   }
-  KVAULT_TRY(sqlite::Statement check, opened.prepare("PRAGMA quick_check(1)"));
+  KVAULT_TRY(sqlite::Statement check, opened.prepare("PRAGMA integrity_check(1)"));
   KVAULT_TRY(const bool has_answer, check.next());
   if (!has_answer || check.text(0) != "ok") {
     return fail(Errc::corrupt, message("catalog: ", check.text(0)));
   }
   catalog.is_outdated_ = version < kCatalogVersion;
+  if (!catalog.is_outdated_) KVAULT_CHECK(check_tables(opened));
   return catalog;
 }
 

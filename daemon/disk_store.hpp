@@ -106,6 +106,8 @@ class DiskStore final : public Store {
 
   Result<KeptPosition> kept_before(const SessionState& state, std::uint64_t limit);
   void verify_session(const SessionState& state, VerifyReport& report);
+  /// Of the packs that hold something live.
+  Result<> verify_pack_headers(VerifyReport& report);
 
   Result<> expire(MaintainReport& report);
   Result<> sweep(MaintainReport& report);

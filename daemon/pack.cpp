@@ -175,6 +175,17 @@ Result<RecordHeader> PackSet::read_head(PackName pack, std::uint64_t offset_byte
   return header;
 }
 
+Result<> PackSet::check_header(PackName pack) const {
+  std::vector<std::byte> bytes(kPackHeaderSize);
+  KVAULT_CHECK(read(pack, 0, bytes));
+  KVAULT_TRY(const PackHeader header, parse_pack_header(bytes));
+  const auto entry = entries_.find(pack);
+  if (header.name == pack && entry != entries_.end() && entry->second.pack_id == header.pack_id) {
+    return {};
+  }
+  return fail(Errc::corrupt, message("its header is that of ", file_name_of(header.name)));
+}
+
 std::uint64_t PackSet::total_bytes() const {
   std::uint64_t bytes = 0;
   for (const auto& [name, entry] : entries_) bytes += entry.size_bytes;

@@ -64,6 +64,9 @@ class PackSet {
   Result<RecordHeader> read_head(PackName pack, std::uint64_t offset_bytes,
                                  std::vector<std::byte>& head) const;
 
+  /// Whether the pack's header is on the disk as it should be.
+  Result<> check_header(PackName pack) const;
+
   const std::map<PackName, Entry>& entries() const { return entries_; }
   std::uint64_t total_bytes() const;
   std::filesystem::path path_of(PackName pack) const;

@@ -27,16 +27,23 @@ bool begins_like_a_record(std::span<const std::byte> bytes) {
   return bytes.size() >= kMagic.size() && std::equal(kMagic.begin(), kMagic.end(), bytes.begin());
 }
 
+/// The machine did not let us look, so nothing is known of the bytes: another time it may.
+bool is_of_machine(const Error& error) {
+  return error.code == Errc::io || error.code == Errc::permission ||
+         error.code == Errc::out_of_memory || error.code == Errc::disk_full;
+}
+
 /// Walks over one log pack. Whole records are stepped over; where there is none, the next one can
 /// only begin at a multiple of 4096 further on.
-void scan_pack(const PackSet& packs, PackName pack, std::uint64_t size_bytes, Rebuilt& rebuilt,
-               Candidates& candidates) {
+Result<> scan_pack(const PackSet& packs, PackName pack, std::uint64_t size_bytes, Rebuilt& rebuilt,
+                   Candidates& candidates) {
   std::vector<std::byte> head;
   std::uint64_t offset = kPackHeaderSize;
   while (offset + kRecordHeaderSize <= size_bytes) {
     const Result<RecordHeader> header = packs.read_head(pack, offset, head);
     if (!header) {
-      if (begins_like_a_record(head) || header.error().code == Errc::io) {
+      if (is_of_machine(header.error())) return tl::unexpected<Error>(header.error());
+      if (begins_like_a_record(head)) {
         rebuilt.damage.push_back(
             message(file_name_of(pack), ", record at byte ", offset, ": ", header.error().message));
       }
@@ -49,6 +56,7 @@ void scan_pack(const PackSet& packs, PackName pack, std::uint64_t size_bytes, Re
     }
     offset += header->length_bytes;
   }
+  return {};
 }
 
 Result<std::vector<std::byte>> read_record(const PackSet& packs, PackName pack,
@@ -107,22 +115,24 @@ Result<SessionState> adopt(const PackSet& packs, const NamespaceKey& secret,
   return state;
 }
 
-void take_newest(const PackSet& packs, const NamespaceKey& secret,
-                 std::vector<Candidate>& candidates, Rebuilt& rebuilt) {
+Result<> take_newest(const PackSet& packs, const NamespaceKey& secret,
+                     std::vector<Candidate>& candidates, Rebuilt& rebuilt) {
   std::sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) {
     return std::tuple(a.header.commit_number, a.header.transaction) >
            std::tuple(b.header.commit_number, b.header.transaction);
   });
   for (const Candidate& candidate : candidates) {
-    if (candidate.header.kind == RecordKind::tombstone) return;
+    if (candidate.header.kind == RecordKind::tombstone) return {};
     Result<SessionState> state = adopt(packs, secret, candidate);
     if (state) {
       rebuilt.sessions.push_back(std::move(*state));
-      return;
+      return {};
     }
+    if (is_of_machine(state.error())) return tl::unexpected<Error>(std::move(state).error());
     rebuilt.damage.push_back(message("session ", to_hex(candidate.header.session), ", commit ",
                                      candidate.header.commit_number, ": ", state.error().message));
   }
+  return {};
 }
 
 /// Two sessions of one name: the maker of the older one was told that it failed, or its removal is
@@ -139,13 +149,7 @@ void make_names_unique(Rebuilt& rebuilt) {
     std::string& name = session.meta.description.name;
     if (names.contains(name)) {
       if (session.meta.n_token == 0) continue;
-      const std::string suffix = message(" (", to_hex(session.id), ")");
-      std::size_t size = std::min(name.size(), kSessionNameSizeMax - suffix.size());
-      while (size > 0 && size < name.size() &&
-             (static_cast<unsigned char>(name[size]) & 0xC0U) == 0x80U) {
-        --size;
-      }
-      std::string other = message(std::string_view(name).substr(0, size), suffix);
+      std::string other = name_set_apart(name, session.id);
       rebuilt.damage.push_back(
           message("two sessions are called '", name, "'; one is now '", other, "'"));
       name = std::move(other);
@@ -157,6 +161,16 @@ void make_names_unique(Rebuilt& rebuilt) {
 }
 
 }  // namespace
+
+std::string name_set_apart(const std::string& name, const SessionId& id) {
+  const std::string suffix = message(" (", to_hex(id), ")");
+  std::size_t size = std::min(name.size(), kSessionNameSizeMax - suffix.size());
+  while (size > 0 && size < name.size() &&
+         (static_cast<unsigned char>(name[size]) & 0xC0U) == 0x80U) {
+    --size;
+  }
+  return message(std::string_view(name).substr(0, size), suffix);
+}
 
 Result<std::vector<std::byte>> read_live_record(const PackSet& packs, const LiveRecord& live) {
   KVAULT_TRY(std::vector<std::byte> bytes,
@@ -185,7 +199,7 @@ Result<RecordHeader> verify_commit_record(const PackSet& packs, const SessionId&
   return header;
 }
 
-Rebuilt rebuild_from_packs(const PackSet& packs, const NamespaceKey& secret) {
+Result<Rebuilt> rebuild_from_packs(const PackSet& packs, const NamespaceKey& secret) {
   Rebuilt rebuilt;
   rebuilt.epoch = packs.epoch_max();
   Candidates candidates;
@@ -194,10 +208,12 @@ Rebuilt rebuild_from_packs(const PackSet& packs, const NamespaceKey& secret) {
       rebuilt.damage.push_back(message(file_name_of(name), ": its header is damaged"));
     }
     if (name.kind == PackKind::log) {
-      scan_pack(packs, name, entry.size_bytes, rebuilt, candidates);
+      KVAULT_CHECK(scan_pack(packs, name, entry.size_bytes, rebuilt, candidates));
     }
   }
-  for (auto& [session, found] : candidates) take_newest(packs, secret, found, rebuilt);
+  for (auto& [session, found] : candidates) {
+    KVAULT_CHECK(take_newest(packs, secret, found, rebuilt));
+  }
   make_names_unique(rebuilt);
   return rebuilt;
 }

@@ -24,9 +24,13 @@ struct Rebuilt {
 
 /// Reads every log pack from end to end and takes of each session the commit or tombstone with the
 /// highest (commit number, transaction) whose records are all there; what that commit itself wrote
-/// is verified to the last byte, because its sync may have been cut short. Errors of reading are
-/// damage, not errors.
-Rebuilt rebuild_from_packs(const PackSet& packs, const NamespaceKey& secret);
+/// is verified to the last byte, because its sync may have been cut short. Damaged bytes are damage
+/// and no error. Bytes that the machine does not let us read (Errc::io, permission, out_of_memory)
+/// are an error: to go on without them would make an older state the durable one.
+Result<Rebuilt> rebuild_from_packs(const PackSet& packs, const NamespaceKey& secret);
+
+/// The name of a session that shares `name` with one that was written to later.
+std::string name_set_apart(const std::string& name, const SessionId& id);
 
 /// A whole record, verified, and the one that `live` names; Errc::corrupt where it is not. A forked
 /// session names records that were written for another one.

@@ -11,6 +11,7 @@ namespace kvault {
 namespace {
 
 constexpr std::uint64_t kTickMs = 500;
+constexpr int kBacklog = 64;
 /// A client that has begun a frame, or leaves its answers lying, must move within this time.
 constexpr std::chrono::milliseconds kPatience{30'000};
 /// The same while the daemon is stopping.
@@ -61,13 +62,7 @@ Result<std::unique_ptr<Server>> Server::create(ServerOptions options, spdlog::lo
   KVAULT_CHECK(server->lock_and_listen());
   KVAULT_CHECK(server->start_handles());
   KVAULT_CHECK(server->open_store());
-  const auto on_connection = [](uv_stream_t* listener, int status) {
-    server_of(reinterpret_cast<uv_handle_t*>(listener)).on_connection(status);
-  };
-  auto* listener = reinterpret_cast<uv_stream_t*>(server->listener_.get());
-  if (const int status = uv_listen(listener, 64, on_connection); status != 0) {
-    return fail_uv("listen", status);
-  }
+  KVAULT_CHECK(server->take_connections());
   return server;
 }
 
@@ -80,7 +75,7 @@ Server::Server(ServerOptions options, spdlog::logger& log, UvLoop loop)
 }
 
 Server::~Server() {
-  if (!listener_ && !socket_.is_open()) return;
+  if (!socket_.is_open()) return;
   // Ours as long as we hold the lock beside it, which goes after this.
   (void)remove_file(options_.socket_path);
 }
@@ -104,12 +99,6 @@ Result<> Server::lock_and_listen() {
 
 Result<> Server::start_handles() {
   uv_loop_t* loop = loop_.get();
-  KVAULT_TRY(listener_, make_uv_handle<uv_pipe_t>(
-                            this, [loop](uv_pipe_t* pipe) { return uv_pipe_init(loop, pipe, 0); }));
-  if (const int status = uv_pipe_open(listener_.get(), socket_.descriptor()); status != 0) {
-    return fail_uv("uv_pipe_open", status);
-  }
-  [[maybe_unused]] const int owned_by_listener = socket_.release();
   const auto on_wake = [](uv_async_t* self) {
     server_of(reinterpret_cast<uv_handle_t*>(self)).on_wake();
   };
@@ -126,6 +115,26 @@ Result<> Server::start_handles() {
   }
   KVAULT_TRY(terminate_, watch_signal(loop, this, SIGTERM));
   KVAULT_TRY(interrupt_, watch_signal(loop, this, SIGINT));
+  return {};
+}
+
+Result<> Server::take_connections() {
+  KVAULT_TRY(Socket socket, socket_.duplicate());
+  KVAULT_TRY(UvHandle<uv_pipe_t> pipe, make_uv_handle<uv_pipe_t>(this, [this](uv_pipe_t* handle) {
+               return uv_pipe_init(loop_.get(), handle, 0);
+             }));
+  if (const int status = uv_pipe_open(pipe.get(), socket.descriptor()); status != 0) {
+    return fail_uv("uv_pipe_open", status);
+  }
+  [[maybe_unused]] const int owned_by_pipe = socket.release();
+  const auto on_connection = [](uv_stream_t* listener, int status) {
+    server_of(reinterpret_cast<uv_handle_t*>(listener)).on_connection(status);
+  };
+  auto* listener = reinterpret_cast<uv_stream_t*>(pipe.get());
+  if (const int status = uv_listen(listener, kBacklog, on_connection); status != 0) {
+    return fail_uv("listen", status);
+  }
+  listener_ = std::move(pipe);
   return {};
 }
 
@@ -161,7 +170,9 @@ void Server::run() {
 void Server::on_connection(int status) {
   auto* listener = reinterpret_cast<uv_stream_t*>(listener_.get());
   if (status != 0) {
+    // libuv would try again at once, and for ever: who waits is served after the next tick.
     log_.warn("cannot take a connection: {}", uv_strerror(status));
+    listener_.reset();
     return;
   }
   const ConnectionId id = next_connection_id_++;
@@ -244,6 +255,9 @@ void Server::on_tick() {
     }
   }
   if (stopping_) return finish_stopping();
+  if (!listener_) {
+    if (const Result<> taken = take_connections(); !taken) log_.warn("{}", taken.error().message);
+  }
   if (now_ms() >= maintain_at_ms_ && !is_maintaining_) maintain();
   const auto idle_ms = static_cast<std::uint64_t>(options_.idle_exit.count()) * 1000;
   if (idle_ms > 0 && clients_.empty() && now_ms() - last_client_at_ms_ >= idle_ms) {
@@ -275,6 +289,7 @@ void Server::stop() {
   // A client that connects from now on starts a daemon of its own, which waits for our locks.
   (void)remove_file(options_.socket_path);
   listener_.reset();
+  socket_.close();
   uv_async_send(wake_.get());
 }
 

@@ -55,6 +55,8 @@ class Server final : public ConnectionOwner, public ConversationHost {
   Result<> lock_and_listen();
   Result<> open_store();
   Result<> start_handles();
+  /// Takes connections from now on, on a descriptor of its own: the socket outlives a pause.
+  Result<> take_connections();
 
   // libuv callbacks
   void on_connection(int status);

@@ -49,9 +49,13 @@ Result<> DiskStore::sweep(MaintainReport& report) {
 }
 
 Result<> DiskStore::expire(MaintainReport& report) {
-  KVAULT_TRY(const std::vector<SessionId> ids, catalog().expired(seconds_since_1970()));
+  const std::uint64_t now_s = seconds_since_1970();
+  KVAULT_TRY(const std::vector<SessionId> ids, catalog().expired(now_s));
   for (const SessionId& id : ids) {
-    if (holds_.contains(id)) continue;
+    KVAULT_TRY(const SessionInfo info, find_session(id));
+    const std::uint64_t at_s = info.attributes.expires_at_s;
+    // What the commit record says decides, and opening held the catalog against that.
+    if (holds_.contains(id) || at_s == 0 || at_s > now_s) continue;
     KVAULT_CHECK(remove_session(id));
     report.removed.push_back(id);
     ++counters_.n_expired;

@@ -5,6 +5,7 @@
 
 #include "core/os/directory.hpp"
 #include "core/os/process.hpp"
+#include "daemon/catalog_check.hpp"
 #include "daemon/dead_packs.hpp"
 #include "daemon/disk_store.hpp"
 #include "daemon/rebuild.hpp"
@@ -43,26 +44,8 @@ Result<> make_directories(const std::filesystem::path& directory) {
   return {};
 }
 
-/// Why a catalog that opened well does not fit the packs; empty where it does.
-Result<std::string> find_mismatch(Catalog& catalog, const PackSet& packs) {
-  KVAULT_TRY(const std::uint64_t epoch, catalog.epoch());
-  if (packs.epoch_max() > epoch) {
-    return message("the catalog of opening ", epoch, " is older than a pack of opening ",
-                   packs.epoch_max());
-  }
-  KVAULT_TRY(const std::vector<PackUse> uses, catalog.pack_uses());
-  for (const PackUse& use : uses) {
-    const auto entry = packs.entries().find(use.name);
-    if (entry == packs.entries().end()) return message(file_name_of(use.name), " is missing");
-    if (entry->second.size_bytes < use.end_bytes) {
-      return message(file_name_of(use.name), " has ", entry->second.size_bytes,
-                     " bytes; its records end at ", use.end_bytes);
-    }
-  }
-  return std::string();
-}
-
-/// Renames the catalog and what SQLite keeps beside it, so that nobody opens it again.
+/// Renames the catalog and what SQLite keeps beside it, so that nobody opens it again. The catalog
+/// goes first, and for good: without its log it would be sound, old and believed.
 Result<std::filesystem::path> quarantine(const std::filesystem::path& path) {
   std::filesystem::path target;
   std::error_code ignored;
@@ -70,14 +53,14 @@ Result<std::filesystem::path> quarantine(const std::filesystem::path& path) {
        ++number) {
     target = message(path.native(), ".damaged-", number);
   }
-  for (const std::string_view suffix : {"-wal", "-shm", ""}) {
+  for (const std::string_view suffix : {"", "-wal", "-shm"}) {
     const Result<> renamed =
         rename_file(path.native() + std::string(suffix), target.native() + std::string(suffix));
     if (!renamed && renamed.error().code != Errc::not_found) {
       return tl::unexpected<Error>(renamed.error());
     }
+    KVAULT_CHECK(sync_directory(path.parent_path()));
   }
-  KVAULT_CHECK(sync_directory(path.parent_path()));
   return target;
 }
 
@@ -100,7 +83,7 @@ Result<> fill_from_packs(Catalog& catalog, const PackSet& packs, const Namespace
                          const std::vector<SessionRow>& rows_before, OpenReport& report) {
   // What a killed process wrote may still be only in memory; the catalog will vouch for it.
   KVAULT_CHECK(packs.sync_all());
-  Rebuilt rebuilt = rebuild_from_packs(packs, secret);
+  KVAULT_TRY(Rebuilt rebuilt, rebuild_from_packs(packs, secret));
   report.damage = std::move(rebuilt.damage);
   report_losses(rows_before, rebuilt, report);
   HeldPacks held;
@@ -113,34 +96,38 @@ Result<> fill_from_packs(Catalog& catalog, const PackSet& packs, const Namespace
   return catalog.fill(rebuilt.sessions, rebuilt.epoch, held);
 }
 
-/// The catalog, rebuilt from the packs where it is missing, damaged or does not fit them.
-Result<Catalog> open_catalog(const std::filesystem::path& path, const PackSet& packs,
+/// What lies at `path`; filled from the packs where that is nothing. Errc::corrupt: put it aside.
+Result<Catalog> open_or_fill(const std::filesystem::path& path, const PackSet& packs,
                              const NamespaceKey& secret, OpenReport& report) {
   std::error_code ignored;
   const bool was_missing = !std::filesystem::exists(path, ignored);
+  KVAULT_TRY(Catalog catalog, Catalog::open(path));
+  if (!catalog.is_empty()) return catalog;
+  KVAULT_CHECK(sync_directory(path.parent_path()));
+  report.is_catalog_rebuilt = !packs.entries().empty();
+  if (report.is_catalog_rebuilt) {
+    report.rebuild_reason = was_missing ? "the catalog is missing" : "the catalog is empty";
+  }
+  KVAULT_CHECK(fill_from_packs(catalog, packs, secret, {}, report));
+  return catalog;
+}
+
+/// The catalog, rebuilt from the packs where it is missing, damaged or does not fit them.
+Result<Catalog> open_catalog(const std::filesystem::path& path, const PackSet& packs,
+                             const NamespaceKey& secret, OpenReport& report) {
   std::vector<SessionRow> rows_before;
   {
-    Result<Catalog> opened = Catalog::open(path);
+    Result<Catalog> opened = open_or_fill(path, packs, secret, report);
     Result<std::string> mismatch = std::string();
     const bool is_outdated = opened && opened->is_outdated();
     if (is_outdated) {
       mismatch = std::string("an older version of kvaultd wrote the catalog");
-    } else if (opened && !opened->is_empty()) {
+    } else if (opened && !report.is_catalog_rebuilt) {
       mismatch = find_mismatch(*opened, packs);
     }
     const Error* error = !opened ? &opened.error() : !mismatch ? &mismatch.error() : nullptr;
     if (error != nullptr && error->code != Errc::corrupt) return tl::unexpected<Error>(*error);
-    if (error == nullptr && mismatch->empty()) {
-      if (opened->is_empty()) {
-        KVAULT_CHECK(sync_directory(path.parent_path()));
-        report.is_catalog_rebuilt = !packs.entries().empty();
-        if (report.is_catalog_rebuilt) {
-          report.rebuild_reason = was_missing ? "the catalog is missing" : "the catalog is empty";
-        }
-        KVAULT_CHECK(fill_from_packs(*opened, packs, secret, {}, report));
-      }
-      return opened;
-    }
+    if (error == nullptr && mismatch->empty()) return opened;
     report.is_catalog_rebuilt = true;
     report.rebuild_reason = error != nullptr ? error->message : *mismatch;
     if (error == nullptr && !is_outdated) {

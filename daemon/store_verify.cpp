@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "daemon/catalog_check.hpp"
 #include "daemon/clock.hpp"
 #include "daemon/disk_store.hpp"
 #include "daemon/manifest.hpp"
@@ -23,12 +24,9 @@ void DiskStore::verify_session(const SessionState& state, VerifyReport& report) 
   const Result<RecordHeader> commit = verify_commit_record(packs(), state.id, state.place, meta);
   if (!commit) {
     note("commit record", commit.error());
-  } else if (meta.n_token != state.meta.n_token || meta.n_page != state.meta.n_page ||
-             meta.attributes != state.meta.attributes ||
-             meta.records.size() != state.meta.records.size() ||
-             !std::is_permutation(meta.records.begin(), meta.records.end(),
-                                  state.meta.records.begin())) {
-    note("commit record", Error{Errc::corrupt, "it does not agree with the catalog"});
+  } else if (const std::string difference = disagreement(state, *commit, meta);
+             !difference.empty()) {
+    note("commit record", Error{Errc::corrupt, difference});
   }
   report.bytes += state.place.length_bytes;
   for (const LiveRecord& live : state.meta.records) {
@@ -43,6 +41,16 @@ void DiskStore::verify_session(const SessionState& state, VerifyReport& report) 
   }
 }
 
+Result<> DiskStore::verify_pack_headers(VerifyReport& report) {
+  KVAULT_TRY(const std::vector<PackUse> uses, catalog().pack_uses());
+  for (const PackUse& use : uses) {
+    if (const Result<> checked = packs().check_header(use.name); !checked) {
+      report.damage.push_back(message(file_name_of(use.name), ": ", checked.error().message));
+    }
+  }
+  return {};
+}
+
 Result<VerifyReport> DiskStore::verify(const std::optional<SessionId>& session) {
   VerifyReport report;
   if (session) {
@@ -50,6 +58,7 @@ Result<VerifyReport> DiskStore::verify(const std::optional<SessionId>& session) 
     verify_session(state, report);
     return report;
   }
+  KVAULT_CHECK(verify_pack_headers(report));
   std::string after_name;
   for (;;) {
     KVAULT_TRY(const std::vector<SessionRow> rows, catalog().list(after_name, kVerifyBatch));

@@ -9,6 +9,7 @@ namespace kvault {
 namespace {
 
 constexpr std::size_t kChecksumOffset = 24;
+constexpr std::size_t kFieldsSize = 40;
 constexpr std::string_view kSuffix = ".pack";
 constexpr std::size_t kDigits = 6;
 
@@ -85,6 +86,10 @@ Result<PackHeader> parse_pack_header(std::span<const std::byte> bytes) {
     return fail(Errc::unknown_format,
                 message("pack version ", version, "; this build knows ", kPackVersion));
   }
+  const std::span<const std::byte> rest = reader.take_bytes(kPackHeaderSize - kFieldsSize);
+  const bool is_rest_zero =
+      std::all_of(rest.begin(), rest.end(), [](std::byte byte) { return byte == std::byte{0}; });
+  if (!is_rest_zero) return fail(Errc::unknown_format, "a pack header with more than we know of");
   if (kind > 1 || reserved != 0 || header.name.number == 0 || alignment != kRecordAlignment) {
     return fail(Errc::unknown_format, message("a pack of kind ", kind, ", number ",
                                               header.name.number, ", alignment ", alignment));

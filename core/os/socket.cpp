@@ -1,5 +1,6 @@
 #include "core/os/socket.hpp"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -83,6 +84,14 @@ Socket& Socket::operator=(Socket&& other) noexcept {
 }
 
 Socket::~Socket() { close(); }
+
+Result<Socket> Socket::duplicate() const {
+  const int descriptor = ::fcntl(descriptor_, F_DUPFD_CLOEXEC, 0);
+  if (descriptor < 0) {
+    return fail(Errc::io, message("cannot duplicate a socket: errno ", errno));
+  }
+  return Socket(descriptor);
+}
 
 void Socket::close() noexcept {
   if (descriptor_ >= 0) ::close(std::exchange(descriptor_, -1));

@@ -28,6 +28,8 @@ class Socket {
   /// Gives the descriptor away; the caller closes it.
   int release() noexcept { return std::exchange(descriptor_, -1); }
   void close() noexcept;
+  /// Another descriptor of the same socket.
+  Result<Socket> duplicate() const;
 
   /// Sends a piece of `bytes` as soon as the other side takes any; how many bytes went out.
   Result<std::size_t> send_some(std::span<const std::byte> bytes, Deadline deadline);

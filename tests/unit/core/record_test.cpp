@@ -437,6 +437,13 @@ TEST_CASE("short: pack header: bytes and back, names, every changed byte") {
     bytes[i] ^= std::byte{0x04};
   }
   CHECK(parse_pack_header(std::span(bytes).first(4095)).error().code == Errc::truncated);
+  bytes[1000] = std::byte{1};  // reserved, and the checksum is right
+  std::fill_n(bytes.begin() + 24, 8, std::byte{0});
+  const std::uint64_t checksum = payload_checksum(bytes);
+  for (std::size_t i = 0; i < 8; ++i) {
+    bytes[24 + i] = static_cast<std::byte>(checksum >> (8 * i) & 0xFFU);
+  }
+  CHECK(parse_pack_header(bytes).error().code == Errc::unknown_format);
   CHECK(file_name_of({PackKind::log, 1}) == "log-000001.pack");
   CHECK(file_name_of({PackKind::pages, 1234567}) == "pages-1234567.pack");
   CHECK(*pack_name_from("pages-1234567.pack") == PackName{PackKind::pages, 1234567});

@@ -5,6 +5,8 @@
 #include <set>
 #include <string>
 
+#include "daemon/pack.hpp"
+#include "daemon/rebuild.hpp"
 #include "tests/unit/daemon/store_fixture.hpp"
 
 /// What a crash, a failing disk or a careless hand leaves behind, and what open() makes of it.
@@ -316,6 +318,27 @@ TEST_CASE("store: a record that was written to another pack is not believed") {
   store = open_store(directory.path());
   CHECK(content_of(*store) == content);
   CHECK(store->open_report().damage.size() == 1);
+}
+
+TEST_CASE("store: a pack that cannot be read during a rebuild is an error, not an older state") {
+  TwoStates states;
+  make_two_states(states);
+  const std::filesystem::path directory = states.after.path();
+  const std::filesystem::path aside = directory / "aside";
+  const Result<PackSet> packs = PackSet::open(
+      {.directory = directory / "store" / "packs", .pack_size_bytes_max = 1 << 20U, .on_step = {}});
+  REQUIRE(packs);
+  REQUIRE(rebuild_from_packs(*packs));
+  for (const std::string& name : packs_of(directory)) {
+    CAPTURE(name);
+    // A link is refused by the system (ELOOP), whoever runs the test.
+    std::filesystem::rename(pack_path(directory, name), aside);
+    std::filesystem::create_symlink(aside, pack_path(directory, name));
+    const Result<Rebuilt> rebuilt = rebuild_from_packs(*packs);
+    CHECK((!rebuilt && rebuilt.error().code == Errc::io));
+    std::filesystem::remove(pack_path(directory, name));
+    std::filesystem::rename(aside, pack_path(directory, name));
+  }
 }
 
 }  // namespace

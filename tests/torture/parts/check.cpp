@@ -1,0 +1,60 @@
+#include "tests/torture/parts/check.hpp"
+
+#include <stdexcept>
+
+#include "tests/torture/model/operation.hpp"
+
+namespace kvault::torture {
+namespace {
+
+constexpr const char* kAfterwards = "afterwards";
+
+Result<> use(StoreTarget& target, World& world) {
+  SessionTruth truth;
+  truth.description = describe(kAfterwards, false);
+  KVAULT_TRY(truth.id, target.create(truth.description));
+  const std::vector<std::uint32_t> tokens = {1, 2, 3, 4, 5};
+  CommitPlan plan{.new_tokens = tokens, .uploads = {}};
+  plan.uploads.push_back(tail_upload(truth.description.shape, 0, tokens, 1));
+  KVAULT_CHECK(target.commit(truth, plan));
+  world.settle(kAfterwards, predict(truth, plan).after);
+  return {};
+}
+
+}  // namespace
+
+void require(const Result<>& result, const std::string& what) {
+  if (!result) throw std::runtime_error(message(what, ": ", result.error().message));
+}
+
+Verdict broken(const std::string& what, const Error& error) {
+  return {.n_lost = 1,
+          .n_wrong = 0,
+          .sentences = {message(what, ": ", name_of(error.code), ": ", error.message)}};
+}
+
+Verdict check_target(Target& target, World& world) {
+  const Result<std::vector<ServedSession>> served = target.served();
+  if (!served) return broken("serving", served.error());
+  Verdict verdict = world.check(*served);
+  if (!verdict.is_clean()) return verdict;
+  world.settle_as(*served);
+  const Result<std::vector<std::string>> damage = target.verify();
+  if (!damage) return broken("verify", damage.error());
+  for (const std::string& sentence : *damage) {
+    ++verdict.n_lost;
+    verdict.sentences.push_back("verify finds " + sentence);
+  }
+  return verdict;
+}
+
+Verdict check_store(StoreTarget& target, World& world) {
+  if (const Result<> opened = target.reopen(); !opened) return broken("open", opened.error());
+  Verdict verdict = check_target(target, world);
+  if (!verdict.is_clean()) return verdict;
+  if (const Result<> used = use(target, world); !used) return broken("use", used.error());
+  if (const Result<> again = target.reopen(); !again) return broken("reopen", again.error());
+  return check_target(target, world);
+}
+
+}  // namespace kvault::torture

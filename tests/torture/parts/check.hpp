@@ -1,0 +1,24 @@
+#pragma once
+
+#include <string>
+
+#include "tests/torture/model/store_target.hpp"
+#include "tests/torture/model/world.hpp"
+
+namespace kvault::torture {
+
+/// Opens nothing and closes nothing: everything the target serves against the world, and what its
+/// own verify() says. A clean verdict settles what was in doubt.
+Verdict check_target(Target& target, World& world);
+
+/// The whole examination of a store that was left in some state: it opens, serves what it must,
+/// verifies, takes a new session with tokens, and has all of it after another opening.
+Verdict check_store(StoreTarget& target, World& world);
+
+/// Ends the run where the harness itself cannot go on.
+void require(const Result<>& result, const std::string& what);
+
+/// A verdict on an error where there should be none.
+Verdict broken(const std::string& what, const Error& error);
+
+}  // namespace kvault::torture

@@ -1,0 +1,20 @@
+#include <array>
+
+#include "tests/torture/parts/part.hpp"
+
+namespace kvault::torture {
+namespace {
+
+constexpr std::array<Part, 7> kParts = {{{"crash", run_crash},
+                                         {"fault", run_fault},
+                                         {"flip", run_flip},
+                                         {"simulate", run_simulate},
+                                         {"fuzz", run_fuzz},
+                                         {"kill", run_kill},
+                                         {"soak", run_soak, false}}};
+
+}  // namespace
+
+std::span<const Part> parts() { return kParts; }
+
+}  // namespace kvault::torture
