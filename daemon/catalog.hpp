@@ -27,6 +27,7 @@ struct SessionRow {
   PrefixKey root_prefix{};
   CommitPlace place;
   std::uint64_t record_bytes = 0;  ///< of the live records; the commit record comes on top
+  std::uint64_t n_record = 0;
 };
 
 /// What the catalog knows of a pack.

@@ -9,7 +9,8 @@ constexpr std::string_view kSelectRow = R"(
 SELECT id, name, commit_number, n_token, n_page, created_at_s, committed_at_s, last_used_at_s,
        attributes, root_prefix, pack_number, offset_bytes, length_bytes, transaction_number,
        checksum,
-       (SELECT coalesce(sum(length_bytes), 0) FROM record WHERE record.session = session.id)
+       (SELECT coalesce(sum(length_bytes), 0) FROM record WHERE record.session = session.id),
+       (SELECT count(*) FROM record WHERE record.session = session.id)
 FROM session )";
 
 Result<SessionId> id_from(std::span<const std::byte> blob) {
@@ -48,6 +49,7 @@ Result<SessionRow> row_from(const sqlite::Statement& statement) {
                .transaction = statement.number(13),
                .checksum = statement.number(14)};
   row.record_bytes = statement.number(15);
+  row.n_record = statement.number(16);
   return row;
 }
 

@@ -81,7 +81,7 @@ class Conversation {
 
   void on_create(const Header& header, const wire::CreateSession& request);
   void on_open(const Header& header, const wire::OpenSession& request);
-  void open(const Header& header, const Attachment& session, bool write);
+  void open(const Header& header, const DescribedSession& session, bool write);
   void on_close_session(const Header& header, const wire::CloseSession& request);
   void on_list(const Header& header, const wire::ListSessions& request);
   void on_inspect(const Header& header, const wire::InspectSession& request);

@@ -28,18 +28,13 @@ SessionChange change_from(const wire::UpdateSession& request) {
 
 void Conversation::on_update(const Header& header, const wire::UpdateSession& request) {
   const auto run = [text = request.session()->str(),
-                    change = change_from(request)](Store& store) -> Result<Attachment> {
+                    change = change_from(request)](Store& store) -> Result<DescribedSession> {
     KVAULT_TRY(const SessionInfo info, find_session(store, text));
     KVAULT_CHECK(store.update_session(info.id, change));
-    return store.attach(info.id);
+    return store.describe(info.id);
   };
-  submit_request(header, run, [header](Conversation& self, const Attachment& session) {
-    self.answer(header, [&](Builder& builder) {
-      const auto info = to_wire(builder, session.info);
-      const auto description = wire::to_wire(builder, session.description);
-      return wire::CreateSessionOk(builder, info, description,
-                                   static_cast<std::uint32_t>(session.records.size()));
-    });
+  submit_request(header, run, [header](Conversation& self, const DescribedSession& session) {
+    self.answer(header, [&](Builder& builder) { return to_wire(builder, session); });
   });
 }
 

@@ -11,15 +11,6 @@ namespace {
 
 using wire::Builder;
 
-flatbuffers::Offset<wire::SessionOk> to_wire(Builder& builder, const SessionInfo& info,
-                                             const SessionDescription& description,
-                                             std::size_t n_record) {
-  const auto info_offset = to_wire(builder, info);
-  const auto description_offset = wire::to_wire(builder, description);
-  return wire::CreateSessionOk(builder, info_offset, description_offset,
-                               static_cast<std::uint32_t>(n_record));
-}
-
 /// A page of an attachment: as many records from `first` on as one frame holds.
 flatbuffers::Offset<wire::AttachOk> to_wire(Builder& builder, const Attachment& attachment,
                                             std::size_t first) {
@@ -57,14 +48,13 @@ flatbuffers::Offset<wire::AttachOk> to_wire(Builder& builder, const Attachment& 
 void Conversation::on_create(const Header& header, const wire::CreateSession& request) {
   Result<SessionDescription> description = wire::from_wire(*request.description());
   if (!description) return refuse(header, description.error());
-  const auto run = [description = std::move(*description)](Store& store) -> Result<Attachment> {
-    KVAULT_TRY(SessionInfo info, store.create_session(description));
-    return Attachment{std::move(info), description, {}};
-  };
-  submit_request(header, run, [header](Conversation& self, const Attachment& created) {
-    self.answer(header, [&](Builder& builder) {
-      return to_wire(builder, created.info, created.description, 0);
+  const auto run = [description = std::move(*description)](Store& store) {
+    return store.create_session(description).and_then([&](const SessionInfo& info) {
+      return store.describe(info.id);
     });
+  };
+  submit_request(header, run, [header](Conversation& self, const DescribedSession& created) {
+    self.answer(header, [&](Builder& builder) { return to_wire(builder, created); });
   });
 }
 
@@ -79,8 +69,8 @@ void Conversation::on_open(const Header& header, const wire::OpenSession& reques
                                 "a writer must describe its model: identity and shape"});
   }
   const auto run = [text = request.session()->str(),
-                    offered = std::move(offered)](Store& store) -> Result<Attachment> {
-    KVAULT_TRY(Attachment session, attach_session(store, text));
+                    offered = std::move(offered)](Store& store) -> Result<DescribedSession> {
+    KVAULT_TRY(DescribedSession session, describe_session(store, text));
     if (offered) KVAULT_CHECK(check_identity(session.description, *offered));
     KVAULT_CHECK(store.hold(session.info.id));  // last: whoever fails holds nothing
     return session;
@@ -88,7 +78,7 @@ void Conversation::on_open(const Header& header, const wire::OpenSession& reques
   ++n_waiting_;
   // Not submit(): where the client is gone by then, its hold goes back.
   auto finish = [&host = host_, id = connection_.id(), header,
-                 write = request.write()](const Result<Attachment>& session) {
+                 write = request.write()](const Result<DescribedSession>& session) {
     Conversation* self = host.find(id);
     if (self == nullptr) {
       if (session) release_hold(host, session->info.id);
@@ -106,7 +96,7 @@ void Conversation::on_open(const Header& header, const wire::OpenSession& reques
 }
 
 /// pre: the store holds the session for this open.
-void Conversation::open(const Header& header, const Attachment& session, bool write) {
+void Conversation::open(const Header& header, const DescribedSession& session, bool write) {
   const SessionId id = session.info.id;
   const auto entry = open_.find(id);
   const bool is_open = entry != open_.end();
@@ -125,9 +115,7 @@ void Conversation::open(const Header& header, const Attachment& session, bool wr
   if (!done) return refuse(header, done.error());
   // Opening for reading what one writes already does not take the lease away.
   open_[id] = write || (is_open && entry->second);
-  answer(header, [&](Builder& builder) {
-    return to_wire(builder, session.info, session.description, session.records.size());
-  });
+  answer(header, [&](Builder& builder) { return to_wire(builder, session); });
 }
 
 void Conversation::on_close_session(const Header& header, const wire::CloseSession& request) {
@@ -165,12 +153,10 @@ void Conversation::on_list(const Header& header, const wire::ListSessions& reque
 
 void Conversation::on_inspect(const Header& header, const wire::InspectSession& request) {
   const auto run = [text = request.session()->str()](Store& store) {
-    return attach_session(store, text);
+    return describe_session(store, text);
   };
-  submit_request(header, run, [header](Conversation& self, const Attachment& session) {
-    self.answer(header, [&](Builder& builder) {
-      return to_wire(builder, session.info, session.description, session.records.size());
-    });
+  submit_request(header, run, [header](Conversation& self, const DescribedSession& session) {
+    self.answer(header, [&](Builder& builder) { return to_wire(builder, session); });
   });
 }
 

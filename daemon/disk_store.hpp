@@ -41,6 +41,7 @@ class DiskStore final : public Store {
   Result<SessionInfo> create_session(const SessionDescription& description) override;
   Result<SessionInfo> find_session(const SessionId& id) override;
   Result<SessionInfo> find_session_by_name(std::string_view name) override;
+  Result<DescribedSession> describe(const SessionId& id) override;
   Result<std::vector<SessionInfo>> list_sessions(std::string_view after_name,
                                                  std::uint32_t limit) override;
   Result<> remove_session(const SessionId& id) override;

@@ -1,19 +1,10 @@
 #include "daemon/pending_record.hpp"
 
-#include <xxhash.h>
-
 #include <algorithm>
 
 #include "core/base/assert.hpp"
 
 namespace kvault {
-
-void PayloadCheck::Free::operator()(XXH3_state_s* state) const { XXH3_freeState(state); }
-
-PayloadCheck::PayloadCheck() : state_(XXH3_createState()) {
-  KVAULT_ASSERT(state_ != nullptr);
-  XXH3_64bits_reset(state_.get());
-}
 
 Result<> PayloadCheck::update(std::span<const Chunk> chunks, std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
@@ -30,18 +21,18 @@ Result<> PayloadCheck::update(std::span<const Chunk> chunks, std::span<const std
                                            "before byte ", chunk.offset_bytes));
       }
     } else {
-      XXH3_64bits_update(state_.get(), part.data(), part.size());
+      hash_.update(part);
     }
     bytes = bytes.subspan(size);
     received_bytes_ += size;
     if (is_gap || received_bytes_ < end) continue;
-    const std::uint64_t checksum = XXH3_64bits_digest(state_.get());
+    const std::uint64_t checksum = hash_.digest();
     if (checksum != chunk.checksum) {
       return fail(Errc::corrupt, message("the ", name_of(chunk.kind), " of layer ", chunk.layer,
                                          " was announced with the checksum ", chunk.checksum,
                                          ", its bytes have ", checksum));
     }
-    XXH3_64bits_reset(state_.get());
+    hash_.reset();
     ++index_;
   }
   return {};

@@ -2,7 +2,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <span>
 
 #include "core/base/result.hpp"
@@ -10,23 +9,17 @@
 #include "core/format/record_check.hpp"
 #include "daemon/pack.hpp"
 
-struct XXH3_state_s;
-
 namespace kvault {
 
 /// Checks a payload as it arrives, in order: every chunk against its checksum, zeros between them.
 class PayloadCheck {
  public:
-  PayloadCheck();
   /// `chunks`: of a draft that check_draft() accepted; the same ones in every call.
   Result<> update(std::span<const Chunk> chunks, std::span<const std::byte> bytes);
   std::uint64_t received_bytes() const { return received_bytes_; }
 
  private:
-  struct Free {
-    void operator()(XXH3_state_s* state) const;
-  };
-  std::unique_ptr<XXH3_state_s, Free> state_;
+  PayloadHash hash_;
   std::size_t index_ = 0;  ///< the chunk that is arriving, or comes next
   std::uint64_t received_bytes_ = 0;
 };

@@ -16,4 +16,12 @@ flatbuffers::Offset<wire::SessionInfo> to_wire(wire::Builder& builder, const Ses
                                  attributes.forked_at_token);
 }
 
+flatbuffers::Offset<wire::SessionOk> to_wire(wire::Builder& builder,
+                                             const DescribedSession& session) {
+  const auto info = to_wire(builder, session.info);
+  const auto description = wire::to_wire(builder, session.description);
+  return wire::CreateSessionOk(builder, info, description,
+                               static_cast<std::uint32_t>(session.info.n_record));
+}
+
 }  // namespace kvault

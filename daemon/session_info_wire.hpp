@@ -7,5 +7,7 @@ namespace kvault {
 
 /// A session as the wire tells of it.
 flatbuffers::Offset<wire::SessionInfo> to_wire(wire::Builder& builder, const SessionInfo& info);
+flatbuffers::Offset<wire::SessionOk> to_wire(wire::Builder& builder,
+                                             const DescribedSession& session);
 
 }  // namespace kvault

@@ -15,10 +15,10 @@ inline Result<SessionInfo> find_session(Store& store, std::string_view text) {
   return store.find_session_by_name(text);
 }
 
-/// The same with its description and records.
-inline Result<Attachment> attach_session(Store& store, std::string_view text) {
+/// The same with its description.
+inline Result<DescribedSession> describe_session(Store& store, std::string_view text) {
   KVAULT_TRY(const SessionInfo info, find_session(store, text));
-  return store.attach(info.id);
+  return store.describe(info.id);
 }
 
 }  // namespace kvault

@@ -22,6 +22,7 @@ SessionInfo info_from(const SessionRow& row) {
           .created_at_s = row.created_at_s,
           .committed_at_s = row.committed_at_s,
           .last_used_at_s = row.last_used_at_s,
+          .n_record = row.n_record,
           .attributes = row.attributes};
 }
 
@@ -86,6 +87,12 @@ Result<SessionInfo> DiskStore::find_session_by_name(std::string_view name) {
   KVAULT_TRY(const auto row, catalog().find_by_name(name));
   if (!row) return fail(Errc::not_found, message("there is no session called '", name, "'"));
   return info_of(*row);
+}
+
+Result<DescribedSession> DiskStore::describe(const SessionId& id) {
+  KVAULT_TRY(SessionInfo info, find_session(id));
+  KVAULT_TRY(const SessionDescription* description, description_of(id));
+  return DescribedSession{std::move(info), *description};
 }
 
 Result<std::vector<SessionInfo>> DiskStore::list_sessions(std::string_view after_name,

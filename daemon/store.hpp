@@ -66,7 +66,14 @@ struct SessionInfo {
   std::uint64_t created_at_s = 0;  ///< seconds since 1970
   std::uint64_t committed_at_s = 0;
   std::uint64_t last_used_at_s = 0;
+  std::uint64_t n_record = 0;
   SessionAttributes attributes{};
+};
+
+/// A session without its records.
+struct DescribedSession {
+  SessionInfo info;
+  SessionDescription description;
 };
 
 /// What update_session() changes; what is empty stays as it is.
@@ -205,6 +212,7 @@ class Store {
   virtual Result<SessionInfo> create_session(const SessionDescription& description) = 0;
   virtual Result<SessionInfo> find_session(const SessionId& id) = 0;
   virtual Result<SessionInfo> find_session_by_name(std::string_view name) = 0;
+  virtual Result<DescribedSession> describe(const SessionId& id) = 0;
   /// At most `limit` sessions whose names are above `after_name`, by name; "" begins.
   virtual Result<std::vector<SessionInfo>> list_sessions(std::string_view after_name,
                                                          std::uint32_t limit) = 0;

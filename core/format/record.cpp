@@ -1,11 +1,5 @@
 #include "core/format/record.hpp"
 
-#if defined(KVAULT_XXHASH_DISPATCHES)
-#include <xxh_x86dispatch.h>
-#else
-#include <xxhash.h>
-#endif
-
 #include <algorithm>
 
 #include "core/base/assert.hpp"
@@ -199,17 +193,6 @@ std::string_view name_of(RecordKind kind) noexcept {
       return "tombstone";
   }
   return "?";
-}
-
-std::uint64_t payload_checksum(std::span<const std::byte> bytes) noexcept {
-#if defined(KVAULT_XXHASH_DISPATCHES)
-  // The first call chooses the instruction set, and must not do so in two threads at once.
-  static const bool is_chosen = XXH3_64bits_dispatch("", 1) != 0;
-  static_cast<void>(is_chosen);
-  return XXH3_64bits_dispatch(bytes.data(), bytes.size());
-#else
-  return XXH3_64bits(bytes.data(), bytes.size());
-#endif
 }
 
 void place_payload(RecordHeader& header, std::uint64_t meta_bytes, std::uint64_t payload_bytes) {

@@ -11,6 +11,7 @@
 #include "core/base/result.hpp"
 #include "core/format/attributes.hpp"
 #include "core/format/description.hpp"
+#include "core/format/payload_hash.hpp"
 #include "core/format/session_id.hpp"
 #include "core/layout/scheme.hpp"
 
@@ -134,9 +135,6 @@ struct RecordHeader {
   /// Bytes of header and meta: what parse_head() needs.
   std::uint64_t head_bytes() const { return kRecordHeaderSize + meta_bytes; }
 };
-
-/// XXH3-64 with seed 0: the checksum of chunks, headers and packs.
-std::uint64_t payload_checksum(std::span<const std::byte> bytes) noexcept;
 
 /// Sets the chunks' offsets one behind the other (sizes are given); returns the payload's bytes.
 std::uint64_t place_chunks(std::span<Chunk> chunks) noexcept;

@@ -33,7 +33,7 @@ inline constexpr std::uint32_t kRequestsMax = 32;
 inline constexpr std::uint64_t kWaitingBytesMax = 8U << 20U;
 /// Output a client has not taken; above it the daemon does not read that client's requests.
 inline constexpr std::uint64_t kOutputBytesMax = 2U << 20U;
-inline constexpr std::uint32_t kConnectionsMax = 64;
+inline constexpr std::uint32_t kConnectionsMax = 256;
 inline constexpr std::uint32_t kSessionsOpenMax = 256;
 inline constexpr std::uint32_t kRecordsPendingMax = 16384;
 /// Nesting and number of tables that a body may have; longer lists travel in pages.
