@@ -48,10 +48,10 @@ flatbuffers::Offset<wire::AttachOk> to_wire(Builder& builder, const Attachment& 
 void Conversation::on_create(const Header& header, const wire::CreateSession& request) {
   Result<SessionDescription> description = wire::from_wire(*request.description());
   if (!description) return refuse(header, description.error());
-  const auto run = [description = std::move(*description)](Store& store) {
-    return store.create_session(description).and_then([&](const SessionInfo& info) {
-      return store.describe(info.id);
-    });
+  const auto run = [description =
+                        std::move(*description)](Store& store) -> Result<DescribedSession> {
+    KVAULT_TRY(SessionInfo info, store.create_session(description));
+    return DescribedSession{std::move(info), description};
   };
   submit_request(header, run, [header](Conversation& self, const DescribedSession& created) {
     self.answer(header, [&](Builder& builder) { return to_wire(builder, created); });

@@ -113,6 +113,7 @@ class DiskStore final : public Store {
   Result<> expire(MaintainReport& report);
   Result<> sweep(MaintainReport& report);
   Result<> make_room(std::uint64_t length_bytes, MaintainReport& report);
+  Result<std::uint64_t> dead_bytes_in_use();
   Result<bool> free_some(std::uint64_t lacking_bytes, std::uint64_t& n_move_left,
                          MaintainReport& report);
   Result<bool> evict_one(MaintainReport& report);

@@ -206,12 +206,15 @@ Result<> PackSet::sync_all() const {
   return sync_directory(options_.directory);
 }
 
-void PackSet::leave_current() {
+bool PackSet::leave_current() {
+  bool is_left = false;
   for (std::optional<PackName>& current : current_) {
     if (!current || writers_[*current].n_reserved > 0) continue;
     writers_.erase(*current);
     current.reset();
+    is_left = true;
   }
+  return is_left;
 }
 
 Result<bool> PackSet::remove(PackName pack) {

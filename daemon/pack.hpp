@@ -74,8 +74,9 @@ class PackSet {
   Result<> sync_all() const;
   /// Whether nobody writes to a pack, or will.
   bool is_idle(PackName pack) const { return !writers_.contains(pack); }
-  /// Lets the next reservation of each kind begin a new pack; packs with reservations stay.
-  void leave_current();
+  /// Lets the next reservation of each kind begin a new pack; packs with reservations stay. False
+  /// where no pack was left.
+  bool leave_current();
   /// Removes a pack's file, durably; false where a reader has locked it. pre: is_idle()
   Result<bool> remove(PackName pack);
 

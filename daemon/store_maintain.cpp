@@ -80,11 +80,31 @@ Result<bool> DiskStore::evict_one(MaintainReport& report) {
   return false;
 }
 
+/// Dead bytes of the packs that are being written.
+Result<std::uint64_t> DiskStore::dead_bytes_in_use() {
+  KVAULT_TRY(const std::vector<PackUse> uses, catalog().pack_uses());
+  std::uint64_t named = 0;
+  for (const PackUse& use : uses) named += packs().is_idle(use.name) ? 0 : use.live_bytes;
+  for (const auto& [handle, record] : pending_) named += record.header.length_bytes;
+  std::uint64_t bytes = 0;
+  for (const auto& [name, entry] : packs().entries()) {
+    if (packs().is_idle(name)) continue;
+    bytes += entry.size_bytes;
+    named += kPackHeaderSize;
+  }
+  return bytes - std::min(bytes, named);
+}
+
 /// Moves records where enough is dead among them, else removes a session; false where neither can
 /// be done. Moving writes a little too, so n_move_left bounds it.
 Result<bool> DiskStore::free_some(std::uint64_t lacking_bytes, std::uint64_t& n_move_left,
                                   MaintainReport& report) {
   KVAULT_TRY(const std::uint64_t movable_bytes, dead_bytes());
+  KVAULT_TRY(const std::uint64_t in_use_bytes, dead_bytes_in_use());
+  // Leaving packs for less than what is lacking would end in many small ones.
+  const bool is_worth_leaving =
+      movable_bytes < lacking_bytes && movable_bytes + in_use_bytes >= lacking_bytes;
+  if (is_worth_leaving && packs().leave_current()) return true;
   if (movable_bytes >= lacking_bytes && n_move_left > 0) {
     --n_move_left;
     KVAULT_TRY(const bool is_moved, compact_one(0, UINT64_MAX, report));
@@ -100,8 +120,6 @@ Result<> DiskStore::make_room(std::uint64_t length_bytes, MaintainReport& report
   if (fits()) return {};
   KVAULT_CHECK(catalog().checkpoint());
   KVAULT_CHECK(sweep(report));
-  // What is dead in packs that are being written counts too, once they are left.
-  packs().leave_current();
   std::uint64_t n_move_left = 2 * packs().entries().size();
   while (!fits()) {
     const std::uint64_t lacking_bytes = disk_bytes() + length_bytes - room_bytes();

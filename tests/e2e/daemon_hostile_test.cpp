@@ -170,7 +170,7 @@ TEST_CASE("short: hostile: too many clients are turned away with words") {
   RawClient late(daemon);
   const Error error = late.receive_error();
   CHECK(error.code == Errc::busy);
-  CHECK(error.message.find("64") != std::string::npos);
+  CHECK(error.message.find(std::to_string(wire::kConnectionsMax)) != std::string::npos);
   crowd.clear();
   for (int i = 0;; ++i) {  // the daemon takes a moment to notice
     REQUIRE(i < 500);
