@@ -35,3 +35,14 @@ foreach(program IN ITEMS kvaultd kvault_cli)
     install(TARGETS ${program} RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
   endif()
 endforeach()
+
+if(TARGET kvaultd)
+  # systemd wants an absolute path, and --prefix may still change it when it is installed.
+  set(unit "${PROJECT_BINARY_DIR}/kvaultd.service")
+  install(
+    CODE "set(KVAULT_FULL_BINDIR \"\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_BINDIR}\")
+configure_file(\"${PROJECT_SOURCE_DIR}/packaging/systemd/kvaultd.service.in\" \"${unit}\" @ONLY)")
+  # Not below LIBDIR, which may be lib64 or lib/<triplet>: systemd looks in lib alone.
+  install(FILES "${unit}" "${PROJECT_SOURCE_DIR}/packaging/systemd/kvaultd.socket"
+          DESTINATION lib/systemd/user)
+endif()
