@@ -9,11 +9,13 @@
 
 #include "core/cache/cache.hpp"
 #include "core/format/session_file_header.hpp"
+#include "core/os/process.hpp"
 #include "sdk/src/session.hpp"
 #include "sdk/src/session_export.hpp"
 #include "sdk/src/session_import.hpp"
 #include "tests/e2e/daemon_process.hpp"
 #include "tests/support/chat.hpp"
+#include "tests/support/skip.hpp"
 
 // A session goes through a file to another kvaultd, and comes out with the same bits; a file that
 // is not whole never becomes a session.
@@ -112,6 +114,17 @@ std::vector<char> with_commit(const std::vector<char>& file,
   header.size_bytes = result.size();
   header.n_record = static_cast<std::uint32_t>(meta.records.size());
   const std::vector<std::byte> head = serialise_session_file_header(header);
+  for (std::size_t i = 0; i < head.size(); ++i) result[i] = std::to_integer<char>(head[i]);
+  return result;
+}
+
+/// The file with its header changed and its checksum made right again.
+std::vector<char> with_header(const std::vector<char>& file,
+                              const std::function<void(SessionFileHeader&)>& change) {
+  SessionFileHeader header = parse_session_file_header(bytes_of(file)).value();
+  change(header);
+  const std::vector<std::byte> head = serialise_session_file_header(header);
+  std::vector<char> result = file;
   for (std::size_t i = 0; i < head.size(); ++i) result[i] = std::to_integer<char>(head[i]);
   return result;
 }
@@ -291,6 +304,97 @@ TEST_CASE("short: import: a commit that lies with right checksums is refused") {
   // The last one says nothing that the records deny: another number of query heads.
   write_file(bad, with_commit(whole, lies.back()));
   CHECK(import_session(client, bad, std::nullopt));
+}
+
+TEST_CASE("short: import: a header that lies with a right checksum is refused") {
+  const Chat chat = test::make_chat(shape_of("coded"), 600, 94);
+  const auto device = test::open_cpu();
+  const test::TemporaryDirectory directory;
+  const test::Daemon daemon(directory.path());
+  Client client = daemon.connect();
+  save_chat(client, *device, chat, "chat", 0, 600);
+  const fs::path file = directory.path() / "chat.kvx";
+  REQUIRE(export_session(client, "chat", file));
+  const std::vector<char> whole = read_file(file);
+  const fs::path bad = directory.path() / "bad.kvx";
+  const std::uint64_t far = std::uint64_t{1} << 63U;
+  const std::vector<std::function<void(SessionFileHeader&)>> lies = {
+      [](SessionFileHeader& header) { header.file_id += 1; },
+      [](SessionFileHeader& header) { header.n_record += 1; },
+      [](SessionFileHeader& header) { header.n_record = 0xFFFFFFFFU; },
+      [](SessionFileHeader& header) { header.commit_offset = 0; },
+      [](SessionFileHeader& header) { header.commit_offset = 4096; },
+      [](SessionFileHeader& header) { header.commit_offset -= 4096; },
+      [](SessionFileHeader& header) { header.commit_offset += 4096; },
+      [](SessionFileHeader& header) { header.commit_offset += 1; },
+      [far](SessionFileHeader& header) { header.commit_offset = far; },
+      [](SessionFileHeader& header) { header.size_bytes = 0; },
+      [](SessionFileHeader& header) { header.size_bytes -= 4096; },
+      [](SessionFileHeader& header) { header.size_bytes += 4096; },
+      [far](SessionFileHeader& header) { header.size_bytes = far; }};
+  for (std::size_t i = 0; i < lies.size(); ++i) {
+    CAPTURE(i);
+    write_file(bad, with_header(whole, lies[i]));
+    CHECK(!import_session(client, bad, "copy"));
+    CHECK(client.list()->size() == 1);
+  }
+}
+
+TEST_CASE("short: import: what a killed import leaves has another name and expires") {
+  const Chat chat = test::make_chat(shape_of("coded"), 600, 98);
+  const auto device = test::open_cpu();
+  const test::TemporaryDirectory directory;
+  const fs::path file = directory.path() / "chat.kvx";
+  {
+    test::Daemon daemon(directory.path());
+    Client client = daemon.connect();
+    save_chat(client, *device, chat, "chat", 0, 600);
+    REQUIRE(export_session(client, "chat", file));
+    REQUIRE(client.delete_session("chat"));
+    const auto info =
+        import_session(client, file, std::nullopt, [&](std::uint64_t n, std::uint64_t all) {
+          if (n > all / 2) daemon.kill();
+          return true;
+        });
+    REQUIRE(!info);
+    CHECK(info.error().code == Errc::disconnected);
+  }
+  const test::Daemon daemon(directory.path());
+  Client client = daemon.connect();
+  const std::vector<client::SessionInfo> all_left = client.list().value();
+  for (const client::SessionInfo& left : all_left) {
+    CHECK(left.name.starts_with("unfinished import "));
+    CHECK(left.n_token == 0);
+    CHECK(left.attributes.expires_at_s > left.created_at_s);
+  }
+  CHECK(import_session(client, file, std::nullopt)->n_token == 600);
+}
+
+TEST_CASE("short: export: format_reader.py reads the file as docs/format.md says") {
+  fs::path python = find_program("python3");
+  std::string words;
+  const auto run = [&](const std::vector<std::string>& arguments) {
+    const Deadline deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    return run_program(python, arguments, deadline, words).value_or(-1);
+  };
+  if (run({"-c", "import numpy"}) != 0) python = "/usr/bin/python3";
+  if (run({"-c", "import numpy"}) != 0) KVAULT_TEST_SKIP("no python3 with numpy");
+  const Chat chat = test::make_chat(shape_of("coded"), 600, 99);
+  const auto device = test::open_cpu();
+  const test::TemporaryDirectory directory;
+  const test::Daemon daemon(directory.path());
+  Client client = daemon.connect();
+  save_chat(client, *device, chat, "chat", 0, 600);
+  const fs::path file = directory.path() / "chat.kvx";
+  REQUIRE(export_session(client, "chat", file));
+  const std::string reader = std::string(KVAULT_TEST_SOURCE_DIR) + "/tools/format_reader.py";
+  const int status = run({reader, "exported", file.native()});
+  INFO(words);
+  CHECK(status == 0);
+  std::vector<char> damaged = read_file(file);
+  damaged[33] = static_cast<char>(damaged[33] ^ 1);
+  write_file(file, damaged);
+  CHECK(run({reader, "exported", file.native()}) != 0);
 }
 
 TEST_CASE("short: export: refusals and cancelling leave nothing behind") {
