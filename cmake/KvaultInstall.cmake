@@ -35,3 +35,32 @@ foreach(program IN ITEMS kvaultd kvault_cli)
     install(TARGETS ${program} RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
   endif()
 endforeach()
+
+if(TARGET kvaultd)
+  # systemd wants an absolute path, and --prefix may still change it when it is installed.
+  set(unit "${PROJECT_BINARY_DIR}/kvaultd.service")
+  install(
+    CODE "set(KVAULT_FULL_BINDIR \"\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_BINDIR}\")
+configure_file(\"${PROJECT_SOURCE_DIR}/packaging/systemd/kvaultd.service.in\" \"${unit}\" @ONLY)")
+  # Not below LIBDIR, which may be lib64 or lib/<triplet>: systemd looks in lib alone.
+  install(FILES "${unit}" "${PROJECT_SOURCE_DIR}/packaging/systemd/kvaultd.socket"
+          DESTINATION lib/systemd/user)
+endif()
+
+# Where bash, zsh, fish and man look below a prefix.
+foreach(pair IN ITEMS kvaultd=kvaultd kvault_cli=kvault)
+  string(REGEX REPLACE "=.*" "" program "${pair}")
+  string(REGEX REPLACE ".*=" "" name "${pair}")
+  if(NOT TARGET ${program})
+    continue()
+  endif()
+  set(completions "${PROJECT_SOURCE_DIR}/tools/completions")
+  install(FILES "${completions}/${name}.bash" RENAME "${name}"
+          DESTINATION "${CMAKE_INSTALL_DATADIR}/bash-completion/completions")
+  install(FILES "${completions}/_${name}"
+          DESTINATION "${CMAKE_INSTALL_DATADIR}/zsh/site-functions")
+  install(FILES "${completions}/${name}.fish"
+          DESTINATION "${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d")
+  install(FILES "${PROJECT_SOURCE_DIR}/docs/man/${name}.1"
+          DESTINATION "${CMAKE_INSTALL_MANDIR}/man1")
+endforeach()

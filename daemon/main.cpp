@@ -11,7 +11,9 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <CLI/CLI.hpp>
 
+#include "core/os/passed_socket.hpp"
 #include "core/os/process.hpp"
+#include "daemon/predecessor.hpp"
 #include "daemon/quota.hpp"
 #include "daemon/server.hpp"
 
@@ -27,6 +29,7 @@ struct Arguments {
   std::int64_t idle_exit_s = 0;
   std::optional<std::uint64_t> quota_bytes;
   bool background = false;
+  bool replace = false;
 };
 
 constexpr const char* kFooter =
@@ -36,7 +39,10 @@ constexpr const char* kFooter =
     "  kvaultd --data-dir /mnt/fast/kvault      keep them on another disk\n"
     "  kvaultd --quota 20GB                     forget what was used longest ago above that\n"
     "  kvaultd --background --idle-exit 600     go to the background, end 10 minutes after the\n"
-    "                                           last app has left\n\n"
+    "                                           last app has left\n"
+    "  kvaultd --replace --background           take over from the kvaultd that runs, after an\n"
+    "                                           upgrade; its clients connect anew\n\n"
+    "A socket that systemd passes (LISTEN_FDS) is served instead of one of kvaultd's own.\n"
     "Exit status: 0 after an orderly end; otherwise one line on stderr and 1, or 2 where another\n"
     "kvaultd serves the data directory or the socket already.\n"
     "docs/protocol.md describes what it speaks, docs/format.md what it writes.";
@@ -68,6 +74,8 @@ std::optional<int> parse(int argc, char** argv, Arguments& arguments) {
       ->transform(CLI::AsSizeValue(false));
   app.add_flag("--background", arguments.background,
                "Return once kvaultd serves; log to kvaultd.log in the data directory");
+  app.add_flag("--replace", arguments.replace,
+               "Ask the kvaultd at the socket to finish and end, and take its place");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -76,7 +84,20 @@ std::optional<int> parse(int argc, char** argv, Arguments& arguments) {
   return std::nullopt;
 }
 
-Result<ServerOptions> options_from(const Arguments& arguments) {
+/// A passed socket lies where it lies; --socket may only say the same.
+Result<> adopt(std::optional<PassedSocket>& passed, const Arguments& arguments,
+               ServerOptions& options) {
+  if (!arguments.socket_path.empty() && options.socket_path != passed->path) {
+    return fail(Errc::invalid_argument,
+                message("the socket passed to kvaultd is ", passed->path.native(),
+                        ", --socket says ", options.socket_path.native()));
+  }
+  options.socket_path = passed->path;
+  options.passed_socket = std::move(passed->socket);
+  return {};
+}
+
+Result<ServerOptions> options_from(const Arguments& arguments, std::optional<PassedSocket> passed) {
   ServerOptions options;
   std::error_code error;
   if (arguments.data_directory.empty()) {
@@ -92,6 +113,7 @@ Result<ServerOptions> options_from(const Arguments& arguments) {
   }
   if (error) return fail(Errc::io, message("no working directory: ", error.message()));
   options.socket_path = options.socket_path.lexically_normal();
+  if (passed) KVAULT_CHECK(adopt(passed, arguments, options));
   options.idle_exit = std::chrono::seconds(arguments.idle_exit_s);
   options.quota_bytes = arguments.quota_bytes.value_or(default_quota_bytes(options.data_directory));
   return options;
@@ -117,10 +139,14 @@ Result<std::shared_ptr<spdlog::logger>> make_logger(const Arguments& arguments,
   return fail(Errc::io, message("cannot open the log: ", error.what()));
 }
 
-Result<> serve(const Arguments& arguments, Background* background) {
-  KVAULT_TRY(const ServerOptions options, options_from(arguments));
+Result<> serve(const Arguments& arguments, std::optional<PassedSocket> passed,
+               Background* background) {
+  KVAULT_TRY(ServerOptions options, options_from(arguments, std::move(passed)));
   KVAULT_TRY(const std::shared_ptr<spdlog::logger> log, make_logger(arguments, options));
-  KVAULT_TRY(const std::unique_ptr<Server> server, Server::create(options, *log));
+  if (arguments.replace) {
+    KVAULT_CHECK(end_predecessor(options.data_directory, options.socket_path));
+  }
+  KVAULT_TRY(const std::unique_ptr<Server> server, Server::create(std::move(options), *log));
   if (background != nullptr) background->report_ready();
   server->run();
   return {};
@@ -129,6 +155,12 @@ Result<> serve(const Arguments& arguments, Background* background) {
 int run(const Arguments& arguments) {
   // A client that goes away is an error of write(), not the daemon's end.
   std::signal(SIGPIPE, SIG_IGN);
+  // Passed to this process, not to the one that goes on in the background.
+  Result<std::optional<PassedSocket>> passed = take_passed_socket();
+  if (!passed) {
+    std::fprintf(stderr, "kvaultd: %s\n", passed.error().message.c_str());
+    return 1;
+  }
   std::optional<Background> background;
   if (arguments.background) {
     Result<Background> entered = Background::enter();
@@ -138,7 +170,7 @@ int run(const Arguments& arguments) {
     }
     background.emplace(std::move(*entered));
   }
-  const Result<> served = serve(arguments, background ? &*background : nullptr);
+  const Result<> served = serve(arguments, std::move(*passed), background ? &*background : nullptr);
   if (served) return 0;
   const std::string why = message("kvaultd: ", served.error().message);
   const int status = served.error().code == Errc::busy ? 2 : 1;

@@ -57,7 +57,10 @@ Result<UvHandle<uv_signal_t>> watch_signal(uv_loop_t* loop, Server* server, int 
 
 Result<std::unique_ptr<Server>> Server::create(ServerOptions options, spdlog::logger& log) {
   KVAULT_TRY(UvLoop loop, UvLoop::create());
+  Socket passed_socket = std::move(options.passed_socket);
   std::unique_ptr<Server> server(new Server(std::move(options), log, std::move(loop)));
+  server->is_socket_passed_ = passed_socket.is_open();
+  server->socket_ = std::move(passed_socket);
   KVAULT_TRY(server->server_id_, random_id());
   KVAULT_CHECK(server->lock_and_listen());
   KVAULT_CHECK(server->start_handles());
@@ -75,9 +78,12 @@ Server::Server(ServerOptions options, spdlog::logger& log, UvLoop loop)
 }
 
 Server::~Server() {
-  if (!socket_.is_open()) return;
-  // Ours as long as we hold the lock beside it, which goes after this.
-  (void)remove_file(options_.socket_path);
+  if (socket_.is_open()) remove_socket_file();
+}
+
+/// Ours as long as we hold the lock beside it, unless it was passed to us.
+void Server::remove_socket_file() {
+  if (!is_socket_passed_) (void)remove_file(options_.socket_path);
 }
 
 Result<> Server::lock_and_listen() {
@@ -92,6 +98,7 @@ Result<> Server::lock_and_listen() {
   }
   if (!lock) return tl::unexpected<Error>(std::move(lock).error());
   socket_lock_ = std::move(*lock);
+  if (is_socket_passed_) return {};
   // Clients that come before the store is open wait in the socket's backlog.
   KVAULT_TRY(socket_, listen_local(options_.socket_path));
   return {};
@@ -286,8 +293,9 @@ void Server::stop() {
   if (stopping_) return;
   stopping_ = true;
   log_.info("stopping: {} clients, {} tasks queued", clients_.size(), storage_->n_pending());
-  // A client that connects from now on starts a daemon of its own, which waits for our locks.
-  (void)remove_file(options_.socket_path);
+  // A client that connects from now on starts a daemon of its own, which waits for our locks; at a
+  // socket that was passed to us it waits for the daemon that systemd starts next.
+  remove_socket_file();
   listener_.reset();
   socket_.close();
   uv_async_send(wake_.get());

@@ -28,6 +28,9 @@ struct ServerOptions {
   std::chrono::seconds idle_exit{0};
   /// What the data directory may hold; 0: no limit.
   std::uint64_t quota_bytes = 0;
+  /// Listens at socket_path already, made by who started us, whose file it is. Not open: the
+  /// server makes and removes one.
+  Socket passed_socket{};
 };
 
 /// kvaultd: the listener, its clients, and the storage thread behind them. The loop thread never
@@ -53,6 +56,7 @@ class Server final : public ConnectionOwner, public ConversationHost {
 
   Server(ServerOptions options, spdlog::logger& log, UvLoop loop);
   Result<> lock_and_listen();
+  void remove_socket_file();
   Result<> open_store();
   Result<> start_handles();
   /// Takes connections from now on, on a descriptor of its own: the socket outlives a pause.
@@ -107,6 +111,7 @@ class Server final : public ConnectionOwner, public ConversationHost {
   std::uint64_t maintain_at_ms_ = 0;  ///< when the store's next housekeeping is due
   bool is_maintaining_ = false;
   bool stopping_ = false;
+  bool is_socket_passed_ = false;           ///< the socket file is not ours
   std::unique_ptr<StorageThread> storage_;  // last: joins before what its tasks refer to goes
 };
 

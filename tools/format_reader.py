@@ -10,6 +10,7 @@ not name is refused by name (FormatError), never guessed. Needs numpy, and libxx
     format_reader.py records PACK
     format_reader.py sessions STORE
     format_reader.py rows STORE SESSION [--out FOLDER]
+    format_reader.py exported FILE
 
 The parts follow the sections of format.md; each command is one function listed in COMMANDS.
 """
@@ -502,6 +503,51 @@ def decode_session(store, commit):
 
 
 # ------------------------------------------------------------------------------------------------
+# Section 6: an exported session
+# ------------------------------------------------------------------------------------------------
+
+EXPORTED_HEADER = struct.Struct("<4sHHIIQQQQ")
+
+
+def read_exported_header(data, name):
+    """(records, file id, offset of the commit), checked."""
+    require(len(data) >= ALIGNMENT, f"{name} has no header")
+    magic, version, reserved, alignment, n_record, file_id, checksum, size, commit_at = (
+        EXPORTED_HEADER.unpack_from(data))
+    require(magic == b"KVX1", f"{name}: magic {magic} is no exported session's")
+    require(xxh3(data[:24] + bytes(8) + data[32:ALIGNMENT]) == checksum,
+            f"{name}: the header does not have its checksum")
+    require(version == 1 and reserved == 0 and alignment == ALIGNMENT,
+            f"{name}: version {version} is not known")
+    require(size == len(data) and ALIGNMENT <= commit_at < size and commit_at % ALIGNMENT == 0,
+            f"{name} has {len(data)} bytes; the header says {size}, its commit at {commit_at}")
+    return n_record, file_id, commit_at
+
+
+def read_exported(path):
+    """(commit, token ids) of an exported session, every record checked."""
+    data = path.read_bytes()
+    n_record, file_id, commit_at = read_exported_header(data, path.name)
+    header, meta = read_head(data, commit_at)
+    require(KINDS[header.kind] == "commit" and header.pack_id == file_id and
+            commit_at + header.length == len(data), f"{path.name} does not end with its commit")
+    commit, token_ids, end = read_commit(header.version, meta), {}, ALIGNMENT
+    require(len(commit.records) == n_record, f"{len(commit.records)} records, not {n_record}")
+    for live in commit.records:
+        header, meta = read_head(data, live.offset)
+        require(live.offset == end and header.pack_id == file_id and
+                live[0] == header.kind and live.checksum == header.checksum and
+                live.length == header.length and live.n_token == header.n_token,
+                f"another record lies at {live.offset}")
+        ids, _ = read_payload(header, meta, data[live.offset:live.offset + live.length])
+        token_ids.update(enumerate(ids, header.first_token))
+        end += header.length
+    require(end == commit_at, f"records end at {end}, the commit begins at {commit_at}")
+    require(sorted(token_ids) == list(range(commit.n_token)), "tokens are missing")
+    return commit, [token_ids[token] for token in range(commit.n_token)]
+
+
+# ------------------------------------------------------------------------------------------------
 # Commands
 # ------------------------------------------------------------------------------------------------
 
@@ -556,6 +602,19 @@ def command_rotation(commands):
             y = hadamard(head_dim) @ (signs(head_dim) * (ramp / head_dim))
             first = ", ".join(f"{entry:.12g}" for entry in y[:4])
             print(f"{{{head_dim}, {{{first}}}, {np.sum(y * ramp):.12g}}},")
+
+    parser.set_defaults(run=run)
+
+
+def command_exported(commands):
+    """check an exported session and list its records"""
+    parser = commands.add_parser("exported", help=command_exported.__doc__)
+    parser.add_argument("file", type=pathlib.Path)
+
+    def run(args):
+        commit, token_ids = read_exported(args.file)
+        print(f"'{commit.description.name}': {commit.n_token} tokens, {commit.n_page} pages, "
+              f"{len(commit.records)} records, first ids {token_ids[:8]}")
 
     parser.set_defaults(run=run)
 
@@ -627,7 +686,7 @@ def command_rows(commands):
 
 
 COMMANDS = [command_block, command_sizes, command_rotation, command_records, command_sessions,
-            command_rows]
+            command_rows, command_exported]
 
 
 def main():

@@ -35,6 +35,8 @@ int run(int argc, char** argv) {
   add_show_command(app, exit_code);
   add_remove_command(app, exit_code);
   add_fork_command(app, exit_code);
+  add_export_command(app, exit_code);
+  add_import_command(app, exit_code);
   add_set_command(app, exit_code);
   add_verify_command(app, exit_code);
   add_stats_command(app, exit_code);

@@ -51,4 +51,19 @@ Result<> rename_file(const std::filesystem::path& source, const std::filesystem:
   return {};
 }
 
+Result<> rename_to_free_name(const std::filesystem::path& source,
+                             const std::filesystem::path& target) {
+  const std::string action = message("rename to ", target.native());
+  if (::renameat2(AT_FDCWD, source.c_str(), AT_FDCWD, target.c_str(), RENAME_NOREPLACE) == 0) {
+    return {};
+  }
+  if (errno != EINVAL && errno != ENOSYS) return fail_file(action, source, errno);
+  // The file system cannot: a second name fails where the first would replace.
+  if (::link(source.c_str(), target.c_str()) == 0) return remove_file(source);
+  if (errno != EPERM && errno != EOPNOTSUPP) return fail_file(action, source, errno);
+  // Nor that (FAT): all that is left is to look first.
+  if (::access(target.c_str(), F_OK) == 0) return fail_file(action, source, EEXIST);
+  return rename_file(source, target);
+}
+
 }  // namespace kvault

@@ -6,6 +6,8 @@
 #include "sdk/src/c_boundary.hpp"
 #include "sdk/src/c_session_info.hpp"
 #include "sdk/src/client_handle.hpp"
+#include "sdk/src/session_export.hpp"
+#include "sdk/src/session_import.hpp"
 
 // The C interface of the connection to kvaultd.
 
@@ -75,6 +77,13 @@ Result<kvault::client::SessionChange> to_change(const kvault_session_update& upd
         update.expires_unix_s < 0 ? 0 : static_cast<std::uint64_t>(update.expires_unix_s);
   }
   return change;
+}
+
+kvault::client::Progress to_progress(kvault_progress progress, void* user) {
+  if (progress == nullptr) return {};
+  return [progress, user](std::uint64_t done_bytes, std::uint64_t total_bytes) {
+    return progress(done_bytes, total_bytes, user) != 0;
+  };
 }
 
 }  // namespace
@@ -239,6 +248,32 @@ kvault_status kvault_client_shutdown(kvault_client* client, kvault_error* error)
   return guard(error, [&]() -> Result<> {
     KVAULT_CHECK(require(client, "client"));
     return client->client.shutdown();
+  });
+}
+
+kvault_status kvault_client_export(kvault_client* client, const char* name_or_id, const char* path,
+                                   kvault_progress progress, void* user, kvault_error* error) {
+  return guard(error, [&]() -> Result<> {
+    KVAULT_CHECK(require(client, "client"));
+    KVAULT_CHECK(require(name_or_id, "name_or_id"));
+    KVAULT_CHECK(require(path, "path"));
+    return kvault::export_session(client->client, name_or_id, path, to_progress(progress, user));
+  });
+}
+
+kvault_status kvault_client_import(kvault_client* client, const char* path, const char* new_name,
+                                   kvault_progress progress, void* user,
+                                   kvault_session_info* out_info, kvault_error* error) {
+  return guard(error, [&]() -> Result<> {
+    if (out_info != nullptr) *out_info = {};
+    KVAULT_CHECK(require(client, "client"));
+    KVAULT_CHECK(require(path, "path"));
+    std::optional<std::string> name;
+    if (new_name != nullptr) name = new_name;
+    KVAULT_TRY(const kvault::client::SessionInfo info,
+               kvault::import_session(client->client, path, name, to_progress(progress, user)));
+    if (out_info != nullptr) *out_info = kvault::c::to_session_info(info);
+    return {};
   });
 }
 

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -60,6 +61,9 @@ class Client {
                                        const SessionDescription* offered, client::OpenMode mode);
   /// Gives the lease back, and drops records that were put and not committed.
   Result<> close_session(const SessionId& session);
+  /// Whether this connection has opened it and not closed it: one that looks at a session for a
+  /// moment must not close what another user of the connection has open.
+  bool has_open(const SessionId& session) const { return open_sessions_.contains(session); }
   Result<std::vector<client::SessionInfo>> list();
   Result<client::Session> inspect(std::string_view name_or_id);
   Result<> delete_session(std::string_view name_or_id);
@@ -135,6 +139,7 @@ class Client {
   std::uint32_t n_request_max_ = 1;
   std::uint32_t n_record_pending_max_ = 0;
   std::map<std::uint64_t, PutRecord> put_records_;  ///< by request id
+  std::set<SessionId> open_sessions_;
 };
 
 template <class Make>

@@ -41,10 +41,13 @@ Result<client::Session> Client::open_session(std::string_view name_or_id,
     return wire::CreateOpenSession(b, session, description, mode == client::OpenMode::write);
   };
   KVAULT_TRY(const IncomingFrame answer, request(MessageType::open_session, make));
-  return session_from(answer);
+  Result<client::Session> session = session_from(answer);
+  if (session) open_sessions_.insert(session->info.id);
+  return session;
 }
 
 Result<> Client::close_session(const SessionId& session) {
+  open_sessions_.erase(session);
   const auto make = [id = wire::to_wire(session)](Builder& b) {
     return wire::CreateCloseSession(b, &id);
   };

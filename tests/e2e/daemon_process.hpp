@@ -26,11 +26,17 @@ namespace kvault::test {
 /// A kvaultd in the foreground, on the data and the socket of a directory; killed at the end.
 class Daemon {
  public:
-  explicit Daemon(const std::filesystem::path& directory, std::vector<std::string> more = {})
+  /// passed_descriptor: what it is given as systemd gives a socket; -1: nothing.
+  explicit Daemon(const std::filesystem::path& directory, std::vector<std::string> more = {},
+                  int passed_descriptor = -1)
       : directory_(directory) {
     std::vector<std::string> words{KVAULT_TEST_KVAULTD, "--data-dir",  data_directory(), "--socket",
                                    socket_path(),       "--log-level", "debug"};
     words.insert(words.end(), more.begin(), more.end());
+    if (passed_descriptor >= 0) {
+      const char* const script = "export LISTEN_PID=$$ LISTEN_FDS=1; exec \"$@\"";
+      words.insert(words.begin(), {"/bin/sh", "-c", script, "sh"});
+    }
     std::vector<char*> argv;
     for (std::string& word : words) argv.push_back(word.data());
     argv.push_back(nullptr);
@@ -38,6 +44,9 @@ class Daemon {
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, 2, log_path().c_str(), O_WRONLY | O_CREAT | O_APPEND,
                                      0600);
+    if (passed_descriptor >= 0) {
+      posix_spawn_file_actions_adddup2(&actions, passed_descriptor, 3);
+    }
     const int error = ::posix_spawn(&pid_, argv[0], &actions, nullptr, argv.data(), environ);
     posix_spawn_file_actions_destroy(&actions);
     REQUIRE(error == 0);

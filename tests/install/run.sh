@@ -15,6 +15,13 @@ cmake --install "$build" --prefix "$scratch/installed" > "$scratch/install.log"
 mv "$scratch/installed" "$scratch/moved"  # what was installed must not know where it was
 prefix=$scratch/moved
 
+# All but systemd's unit, which has to.
+if [ -e "$prefix/bin/kvaultd" ]; then
+  grep -qx "ExecStart=$scratch/installed/bin/kvaultd .*" "$prefix/lib/systemd/user/kvaultd.service"
+  ls "$prefix/lib/systemd/user/kvaultd.socket" "$prefix/share/man/man1/kvaultd.1" \
+    "$prefix/share/bash-completion/completions/kvaultd"
+fi
+
 run() {
   local answer
   answer=$("$@")

@@ -1,72 +1,91 @@
-# Bash completion for kvault: source it, or put it in /usr/share/bash-completion/completions/kvault.
+# Bash completion for kvault. Written by tools/help/make.py from what --help says; change that, not this.
 
+# A running daemon only: pressing Tab starts nothing.
 _kvault_sessions() {
-  # A running daemon only: pressing Tab starts nothing.
   kvault sessions --json --no-auto-start 2> /dev/null |
     sed -n 's/^ *"name": "\(.*\)",$/\1/p'
 }
 
+_kvault_devices() {
+  kvault devices --json 2> /dev/null |
+    sed -n 's/^ *"device": "\(.*\)",*$/\1/p'
+}
+
 _kvault() {
   local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
-  local commands="attend demo devices rm roundtrip run sessions show stats verify"
-  local daemon="--socket --data-dir --no-auto-start --json --help"
-  local command=${COMP_WORDS[1]}
-  COMPREPLY=()
-  if [ "$COMP_CWORD" = 1 ]; then
-    COMPREPLY=($(compgen -W "$commands --help --version" -- "$current"))
-    return
-  fi
-
   local words=
+  COMPREPLY=()
   case "$previous" in
     --preset) words="raw k8v8 k8v4 k4v4 k4v3 k3v3 k3v2 k2v2" ;;
-    --device)
-      words=$(kvault devices --json 2> /dev/null | sed -n 's/^ *"device": "\(.*\)",*$/\1/p')
-      [ "$command" != attend ] || words="$words oracle"
-      ;;
+    --row-type) words="f16 f32" ;;
     --raw-pages) words="sink,tail none" ;;
     --side) words="key value" ;;
     --scheme) words="raw q8 tq4 tq3 tq2" ;;
     --rule) words="matched least-squares unbiased plain" ;;
-    --equalise)
-      COMPREPLY=($(compgen -W "learn none" -- "$current") $(compgen -f -- "$current"))
-      return
-      ;;
-    --k | --v | --q | --mask | --out | --lse | --input | --socket)
-      COMPREPLY=($(compgen -f -- "$current"))
-      return
-      ;;
-    --data-dir)
-      COMPREPLY=($(compgen -d -- "$current"))
-      return
-      ;;
-    --window | --valid-length | --softcap | --sparse-values | --sparse-tokens | --scale | --chunk | --threads) return ;;
+    --device) words=$(_kvault_devices) ;;
+    --equalise) COMPREPLY=($(compgen -f -- "$current")); return ;;
+    --input) COMPREPLY=($(compgen -f -- "$current")); return ;;
+    --k) COMPREPLY=($(compgen -f -- "$current")); return ;;
+    --lse) COMPREPLY=($(compgen -f -- "$current")); return ;;
+    --mask) COMPREPLY=($(compgen -f -- "$current")); return ;;
+    --out) COMPREPLY=($(compgen -f -- "$current")); return ;;
+    --q) COMPREPLY=($(compgen -f -- "$current")); return ;;
+    --socket) COMPREPLY=($(compgen -f -- "$current")); return ;;
+    --v) COMPREPLY=($(compgen -f -- "$current")); return ;;
+    --data-dir) COMPREPLY=($(compgen -d -- "$current")); return ;;
+    --model) COMPREPLY=($(compgen -d -- "$current")); return ;;
+    --at) return ;;
+    --chunk) return ;;
+    --interval) return ;;
+    --label) return ;;
+    --n-token) return ;;
+    --name) return ;;
+    --rounds) return ;;
+    --rows) return ;;
+    --scale) return ;;
+    --softcap) return ;;
+    --sparse-tokens) return ;;
+    --sparse-values) return ;;
+    --threads) return ;;
+    --ttl) return ;;
+    --valid-length) return ;;
+    --window) return ;;
   esac
   if [ -n "$words" ]; then
     COMPREPLY=($(compgen -W "$words" -- "$current"))
     return
   fi
-
-  case "$command" in
-    attend)
-      words="--k --v --q --preset --device --causal --window --mask --valid-length --softcap --sparse-values --sparse-tokens
-        --scale --equalise --raw-pages --chunk --threads --out --lse --check --json --help"
-      ;;
-    roundtrip)
-      words="--input --side --scheme --rule --equalise --centre --no-centre --device --threads
-        --out --json --help"
-      ;;
-    sessions | stats) words=$daemon ;;
-    show | rm | verify)
-      case "$current" in
-        -*) words=$daemon ;;
-        *) words=$(_kvault_sessions) ;;
+  if [ "$COMP_CWORD" = 1 ]; then
+    words="--help --version"
+    words="$words demo run attend roundtrip sessions show rm fork export import set verify stats top devices"
+  else
+    case "${COMP_WORDS[1]}" in
+      demo) words="--help --n-token --preset --model --device --json --keep" ;;
+      run) words="--help --model --preset --n-token --chunk --row-type --device --json" ;;
+      attend) words="--help --k --v --q --preset --device --causal --window --mask --valid-length --softcap --sparse-values --sparse-tokens --scale --equalise --raw-pages --chunk --threads --out --lse --check --json" ;;
+      roundtrip) words="--help --input --side --scheme --rule --equalise --centre --no-centre --device --threads --out --json" ;;
+      sessions) words="--help --label --socket --data-dir --no-auto-start --json" ;;
+      show) words="--help --socket --data-dir --no-auto-start --json" ;;
+      rm) words="--help --socket --data-dir --no-auto-start --json" ;;
+      fork) words="--help --at --socket --data-dir --no-auto-start --json" ;;
+      export) words="--help --socket --data-dir --no-auto-start --json" ;;
+      import) words="--help --name --socket --data-dir --no-auto-start --json" ;;
+      set) words="--help --name --label --clear-labels --pin --unpin --ttl --no-ttl --socket --data-dir --no-auto-start --json" ;;
+      verify) words="--help --repair --socket --data-dir --no-auto-start --json" ;;
+      stats) words="--help --socket --data-dir --no-auto-start --json --prometheus" ;;
+      top) words="--help --socket --data-dir --no-auto-start --interval --rounds --rows" ;;
+      devices) words="--help --json" ;;
+    esac
+    case "$current" in -*) ;; *)
+      case "${COMP_WORDS[1]}" in
+        export | fork | rm | set | show | verify) words=$(_kvault_sessions) ;;
       esac
-      ;;
-    devices) words="--json --help" ;;
-    *) words=$(kvault "$command" --help 2> /dev/null | grep -o -- '--[a-z-]*') ;;
-  esac
-  COMPREPLY=($(compgen -W "$words" -- "$current"))
+      case "${COMP_WORDS[1]}" in
+        export | import) COMPREPLY=($(compgen -f -- "$current")) ;;
+      esac
+    esac
+  fi
+  COMPREPLY+=($(compgen -W "$words" -- "$current"))
 }
 
 complete -F _kvault kvault

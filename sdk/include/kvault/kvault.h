@@ -390,6 +390,31 @@ KVAULT_API kvault_status kvault_client_repair(kvault_client* client, const char*
 /* Finishes what is queued and ends the daemon. */
 KVAULT_API kvault_status kvault_client_shutdown(kvault_client* client, kvault_error* error);
 
+/* Called during long work; return 0 to cancel (CANCELLED). A restore counts the bytes of layers
+ * that are loaded and verified; what is cancelled stays as it was stored, and may be tried again.
+ */
+typedef int (*kvault_progress)(uint64_t done_bytes, uint64_t total_bytes, void* user);
+
+/* Writes a session as of its last save to one file, which kvault_client_import reads on any machine
+ * (docs/format.md, section 6). Every byte is verified before it is written. The file, mode 0600,
+ * appears at `path` once it is whole and on the disk: after an error nothing is there. Nothing is
+ * replaced (ALREADY_EXISTS). It is not encrypted. Counts bytes of records; progress may be NULL.
+ * NOT_FOUND, CORRUPT, CANCELLED, DISK_FULL, PERMISSION, IO. */
+KVAULT_API kvault_status kvault_client_export(kvault_client* client, const char* name_or_id,
+                                              const char* path, kvault_progress progress,
+                                              void* user, kvault_error* error);
+/* Makes a session of such a file, under new_name or, where that is NULL, the name it had; labels,
+ * pin and expiry come along, unless the expiry has passed. All of the file is verified before
+ * anything is stored. Durable when it returns; after an error there is no session, and where the
+ * connection was lost at most one without this name, which expires within a day. Counts every byte
+ * of the file twice: verified, sent; progress and out_info may be NULL.
+ * ALREADY_EXISTS: the name. TRUNCATED, CORRUPT, UNKNOWN_FORMAT: the file. LIMIT_EXCEEDED: a session
+ * of more than 16384 records. CANCELLED, NOT_FOUND, PERMISSION, IO, DISK_FULL. */
+KVAULT_API kvault_status kvault_client_import(kvault_client* client, const char* path,
+                                              const char* new_name, kvault_progress progress,
+                                              void* user, kvault_session_info* out_info,
+                                              kvault_error* error);
+
 /* ---- 5. Sessions ------------------------------------------------------------------------- */
 
 /* A session is a cache with a home on disk. */
@@ -401,11 +426,6 @@ typedef struct kvault_identity_field {
   const char* name;
   const char* value;
 } kvault_identity_field;
-
-/* Called during long work; return 0 to cancel (CANCELLED). A restore counts the bytes of layers
- * that are loaded and verified; what is cancelled stays as it was stored, and may be tried again.
- */
-typedef int (*kvault_progress)(uint64_t done_bytes, uint64_t total_bytes, void* user);
 
 typedef struct kvault_session_options {
   uint32_t struct_size;

@@ -472,6 +472,16 @@ struct ClientOptions {
   std::uint32_t timeout_ms = 0;  ///< of one request; 0 = 30000
 };
 
+/// Called with (done_bytes, total_bytes) during long work; false cancels. Must not throw.
+using Progress = std::function<bool(std::uint64_t, std::uint64_t)>;
+
+namespace detail {
+/// kvault_progress of a Progress.
+inline int report(std::uint64_t done_bytes, std::uint64_t total_bytes, void* user) noexcept {
+  return (*static_cast<Progress*>(user))(done_bytes, total_bytes) ? 1 : 0;
+}
+}  // namespace detail
+
 /// Owns a connection to kvaultd. Move-only; must outlive its sessions.
 class Client {
  public:
@@ -574,6 +584,32 @@ class Client {
     return {};
   }
 
+  /// Writes a session to a file that import_session() reads on any machine; replaces nothing.
+  Outcome<> export_session(const std::string& name_or_id, const std::string& path,
+                           Progress progress = {}) {
+    Error error{};
+    if (kvault_client_export(handle(), name_or_id.c_str(), path.c_str(),
+                             progress ? &detail::report : nullptr, &progress,
+                             &error) != KVAULT_OK) {
+      return error;
+    }
+    return {};
+  }
+
+  /// Makes a session of such a file, under its own name or another one.
+  Outcome<kvault_session_info> import_session(const std::string& path,
+                                              const std::optional<std::string>& new_name = {},
+                                              Progress progress = {}) {
+    kvault_session_info info{};
+    Error error{};
+    if (kvault_client_import(handle(), path.c_str(), new_name ? new_name->c_str() : nullptr,
+                             progress ? &detail::report : nullptr, &progress, &info,
+                             &error) != KVAULT_OK) {
+      return error;
+    }
+    return info;
+  }
+
  private:
   struct Disconnect {
     void operator()(kvault_client* handle) const noexcept { kvault_client_disconnect(handle); }
@@ -582,9 +618,6 @@ class Client {
 
   std::unique_ptr<kvault_client, Disconnect> handle_;
 };
-
-/// Called with (done_bytes, total_bytes) during long work; false cancels. Must not throw.
-using Progress = std::function<bool(std::uint64_t, std::uint64_t)>;
 
 struct IdentityField {
   std::string name;
@@ -648,7 +681,7 @@ class Session {
     c.name = options.name.c_str();
     c.identity = identity.data();
     c.cache = &cache.value();
-    c.progress = progress ? &report : nullptr;
+    c.progress = progress ? &detail::report : nullptr;
     c.progress_user = progress.get();
     c.create = options.create ? 1 : 0;
     c.copy = options.copy ? 1 : 0;
@@ -718,9 +751,6 @@ class Session {
   struct Close {
     void operator()(kvault_session* handle) const noexcept { kvault_session_close(handle); }
   };
-  static int report(std::uint64_t done_bytes, std::uint64_t total_bytes, void* user) noexcept {
-    return (*static_cast<Progress*>(user))(done_bytes, total_bytes) ? 1 : 0;
-  }
   Session(kvault_session* handle, std::unique_ptr<Progress> progress,
           std::shared_ptr<const Shape> shape)
       : progress_(std::move(progress)), shape_(std::move(shape)), handle_(handle) {}

@@ -154,10 +154,36 @@ TEST_CASE("short: cli sessions: forks, names, labels, pins, search, metrics") {
   CHECK(top.out.find("trip to Rome") != std::string::npos);
 }
 
+TEST_CASE("short: cli export, import: a session leaves in a file and comes back") {
+  const TemporaryDirectory directory;
+  const Daemon daemon(directory.path());
+  daemon.connect();
+  const Folder folder;
+  const auto run = [&](const std::string& words) {
+    return run_kvault(folder, words + " --no-auto-start --socket '" + daemon.socket_path() + "'");
+  };
+  save_session(daemon, "alpha");
+  const std::string file = folder / "alpha.kvx";
+  const auto written = nlohmann::json::parse(run("export alpha '" + file + "' --json").out);
+  CHECK(written["size_bytes"] == std::filesystem::file_size(file));
+  check_refused(run("export alpha '" + file + "'"), {"already_exists", "alpha.kvx"});
+  check_refused(run("export nobody '" + file + "2'"), {"not_found", "nobody"});
+  check_refused(run("import '" + file + "'"), {"already_exists", "alpha"});
+  const auto copy = nlohmann::json::parse(run("import '" + file + "' --name beta --json").out);
+  CHECK(copy["name"] == "beta");
+  CHECK(copy["n_token"] == 300);
+  CHECK(run("rm alpha beta").exit_code == 0);
+  CHECK(run("import '" + file + "'").exit_code == 0);
+  CHECK(nlohmann::json::parse(run("show alpha --json").out)["n_token"] == 300);
+  CHECK(run("verify").exit_code == 0);
+  std::filesystem::resize_file(file, std::filesystem::file_size(file) - 4096);
+  check_refused(run("import '" + file + "' --name cut"), {"truncated", "alpha.kvx"});
+}
+
 TEST_CASE("short: cli sessions: no daemon is one line and exit status 2") {
   const Folder folder;
-  for (const char* command :
-       {"sessions", "show x", "rm x", "verify", "stats", "fork x y", "set x --pin", "top"}) {
+  for (const char* command : {"sessions", "show x", "rm x", "verify", "stats", "fork x y",
+                              "set x --pin", "top", "export x y", "import x"}) {
     check_refused(run_kvault(folder, std::string(command) + " --no-auto-start --socket '" +
                                          folder / "none.sock" + "'"),
                   {"unreachable", "none.sock"});
