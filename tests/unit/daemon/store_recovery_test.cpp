@@ -328,13 +328,13 @@ TEST_CASE("store: a pack that cannot be read during a rebuild is an error, not a
   const Result<PackSet> packs = PackSet::open(
       {.directory = directory / "store" / "packs", .pack_size_bytes_max = 1 << 20U, .on_step = {}});
   REQUIRE(packs);
-  REQUIRE(rebuild_from_packs(*packs));
+  REQUIRE(rebuild_from_packs(*packs, NamespaceKey{}));
   for (const std::string& name : packs_of(directory)) {
     CAPTURE(name);
     // A link is refused by the system (ELOOP), whoever runs the test.
     std::filesystem::rename(pack_path(directory, name), aside);
     std::filesystem::create_symlink(aside, pack_path(directory, name));
-    const Result<Rebuilt> rebuilt = rebuild_from_packs(*packs);
+    const Result<Rebuilt> rebuilt = rebuild_from_packs(*packs, NamespaceKey{});
     CHECK((!rebuilt && rebuilt.error().code == Errc::io));
     std::filesystem::remove(pack_path(directory, name));
     std::filesystem::rename(aside, pack_path(directory, name));
