@@ -40,7 +40,7 @@ class World {
   /// It was refused for a reason that cannot have changed anything.
   void withdraw(const std::string& name);
 
-  /// Sessions whose making was in doubt in `before` and that are not there: a rebuild may find them.
+  /// Sessions whose making was in doubt in `before` and that are not there: a rebuild finds them.
   void doubt_missing_again(const World& before);
 
   Verdict check(const std::vector<ServedSession>& served) const;
