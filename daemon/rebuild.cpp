@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <map>
 #include <set>
-#include <tuple>
 
 namespace kvault {
 namespace {
@@ -117,9 +116,10 @@ Result<SessionState> adopt(const PackSet& packs, const NamespaceKey& secret,
 
 Result<> take_newest(const PackSet& packs, const NamespaceKey& secret,
                      std::vector<Candidate>& candidates, Rebuilt& rebuilt) {
+  // Transactions alone: what failed has a higher commit number than what stated the session anew
+  // after it, and must not come back.
   std::sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) {
-    return std::tuple(a.header.commit_number, a.header.transaction) >
-           std::tuple(b.header.commit_number, b.header.transaction);
+    return a.header.transaction > b.header.transaction;
   });
   for (const Candidate& candidate : candidates) {
     if (candidate.header.kind == RecordKind::tombstone) return {};

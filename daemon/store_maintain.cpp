@@ -116,6 +116,10 @@ Result<bool> DiskStore::free_some(std::uint64_t lacking_bytes, std::uint64_t& n_
 /// Frees until `length_bytes` more fit into the quota.
 Result<> DiskStore::make_room(std::uint64_t length_bytes, MaintainReport& report) {
   if (parts_.options.quota_bytes == 0) return {};
+  if (length_bytes > room_bytes()) {  // no session must go for what will never fit
+    return fail(Errc::disk_full, message("the quota of ", parts_.options.quota_bytes,
+                                         " bytes never has room for ", length_bytes));
+  }
   const auto fits = [&] { return disk_bytes() + length_bytes <= room_bytes(); };
   if (fits()) return {};
   KVAULT_CHECK(catalog().checkpoint());

@@ -82,6 +82,7 @@ Result<std::vector<ServedSession>> ClientTarget::served() {
                           .commit_number = attachment.info.commit_number,
                           .n_token = attachment.info.n_token,
                           .n_page = attachment.info.n_page,
+                          .attributes = attachment.info.attributes,
                           .records = {}};
     session.description.name = info.name;
     for (const client::RecordPlace& record : attachment.records) {

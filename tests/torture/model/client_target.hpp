@@ -19,6 +19,15 @@ class ClientTarget final : public Target {
   Result<> remove(const SessionTruth& session) override;
   Result<> commit(const SessionTruth& session, const CommitPlan& plan) override;
   Result<> abandon(const SessionTruth& session, const std::vector<Upload>& uploads) override;
+  Result<Forked> fork(const SessionTruth& source, std::uint64_t n_token,
+                      const std::string& name) override;
+  Result<> update(const SessionTruth& session, const SessionChange& change) override;
+  Result<Matched> match(const SessionDescription& description,
+                        const std::vector<std::uint32_t>& tokens) override;
+  Result<> maintain() override;
+  Result<> expire(const SessionTruth& session) override;
+  Result<> outlive(const SessionTruth& session) override;
+  Result<> repair(const SessionTruth& session) override;
   Result<> reopen() override;  ///< a new connection: the daemon stays
   Result<std::vector<ServedSession>> served() override;
   Result<std::vector<std::string>> verify() override;

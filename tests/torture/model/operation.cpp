@@ -3,24 +3,46 @@
 #include <algorithm>
 #include <array>
 
+#include "tests/torture/model/sharing.hpp"
+
 namespace kvault::torture {
 namespace {
 
 using test::Random;
 
-constexpr std::size_t kSessionsMax = 5;
-constexpr std::uint64_t kTokensMax = 900;
+constexpr std::size_t kSessionsMax = 8;
+constexpr std::uint64_t kTokensMax = 1500;
 
 const SessionTruth* any_session(const World& world, Random& random) {
   const std::vector<std::string> names = world.names();
   if (names.empty()) return nullptr;
-  return world.find(names[random.next() % names.size()]);
+  const std::string& name = names[random.next() % names.size()];
+  return world.is_description_in_doubt(name) ? nullptr : world.find(name);
 }
 
 std::vector<std::uint32_t> random_tokens(std::uint32_t count, Random& random) {
   std::vector<std::uint32_t> tokens(count);
   for (std::uint32_t& token : tokens) token = random.integer(0, 150'000);
   return tokens;
+}
+
+/// More of a text that many sessions begin with, or something new.
+std::vector<std::uint32_t> next_tokens(const SessionTruth& session, Random& random) {
+  const std::uint32_t prompt = random.integer(0, 2);
+  const std::uint32_t count = random.integer(1, session.n_token() == 0 ? 400 : 200);
+  const auto n_token = static_cast<std::uint32_t>(session.n_token());
+  const bool goes_on = session.tokens == prompt_tokens(prompt, 0, n_token);
+  if (!goes_on || random.integer(0, 1) == 0) return random_tokens(count, random);
+  return prompt_tokens(prompt, n_token, count);
+}
+
+/// Mostly the same for the same tokens; now and then other bytes, or without its windows' rows.
+Upload sealed_page(const ModelShape& shape, std::uint64_t page,
+                   const std::vector<std::uint32_t>& tokens, Random& random) {
+  const std::span<const std::uint32_t> until(tokens.data(), (page + 1) * 128);
+  const std::uint32_t kind = random.integer(0, 7);
+  const std::uint64_t seed = kind == 0 ? random.next() : seed_of(until);
+  return page_upload(shape, page, until.subspan(page * 128), seed, kind != 1);
 }
 
 /// Refused or not, the step says what the model predicts.
@@ -132,15 +154,22 @@ std::optional<Step> reopen(const World&, Random&) {
   return step;
 }
 
-constexpr std::array<Operation, 9> kOperations = {{{"create", 3, create},
-                                                   {"append", 8, append},
-                                                   {"roll back", 3, roll_back},
-                                                   {"regenerate", 3, regenerate},
-                                                   {"remove", 2, remove},
-                                                   {"conflict", 1, conflict},
-                                                   {"bad request", 1, bad_request},
-                                                   {"abandon", 1, abandon},
-                                                   {"reopen", 2, reopen}}};
+constexpr std::array<Operation, 16> kOperations = {{{"create", 3, create},
+                                                    {"append", 8, append},
+                                                    {"roll back", 3, roll_back},
+                                                    {"regenerate", 3, regenerate},
+                                                    {"remove", 2, remove},
+                                                    {"conflict", 1, conflict},
+                                                    {"bad request", 1, bad_request},
+                                                    {"abandon", 1, abandon},
+                                                    {"reopen", 2, reopen},
+                                                    {"fork", 4, plan_fork},
+                                                    {"update", 3, plan_update},
+                                                    {"match", 2, plan_match},
+                                                    {"maintain", 4, plan_maintain},
+                                                    {"expire", 1, plan_expire},
+                                                    {"outlive", 1, plan_outlive},
+                                                    {"repair", 1, plan_repair}}};
 
 }  // namespace
 
@@ -149,7 +178,7 @@ CommitPlan plan_append(const SessionTruth& session, Random& random) {
   CommitPlan plan{.expected_commit_number = session.commit_number,
                   .kept_n_token = session.n_token(),
                   .kept_n_page = session.n_page,
-                  .new_tokens = random_tokens(random.integer(1, 200), random),
+                  .new_tokens = next_tokens(session, random),
                   .uploads = {}};
   std::vector<std::uint32_t> tokens = session.tokens;
   tokens.insert(tokens.end(), plan.new_tokens.begin(), plan.new_tokens.end());
@@ -158,8 +187,7 @@ CommitPlan plan_append(const SessionTruth& session, Random& random) {
   const std::uint64_t n_page =
       random.integer(0, 3) == 0 ? session.n_page : std::max(session.n_page, n_full);
   for (std::uint64_t page = session.n_page; page < n_page; ++page) {
-    plan.uploads.push_back(
-        page_upload(shape, page, std::span(tokens).subspan(page * 128, 128), random.next()));
+    plan.uploads.push_back(sealed_page(shape, page, tokens, random));
   }
   if (session.is_recurrent()) {
     plan.uploads.push_back(snapshot_upload(shape, tokens.size(), random.next()));

@@ -5,6 +5,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "tests/support/random.hpp"
 #include "tests/torture/model/target.hpp"
@@ -16,6 +17,10 @@ namespace kvault::torture {
 struct Step {
   std::string name{};    ///< of the session; empty: no session changes
   World::State after{};  ///< once acknowledged
+  /// States on the way that an error may leave.
+  std::vector<World::State> between{};
+  /// The name that the session had before; empty: no renaming.
+  std::string name_before{};
   /// The one code with which it must be refused; empty: it must succeed on a healthy machine.
   std::optional<Errc> refusal{};
   /// May set what only the store knows (the id of a new session).

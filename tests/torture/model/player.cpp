@@ -12,7 +12,7 @@ Result<> Player::step() {
   }
   last_operation_ = message(operation->name, " '", step.name, "'");
   const bool changes = !step.name.empty() && !step.refusal;
-  if (changes) world_.intend(step.name, step.after);
+  if (changes) intend(step);
   changed();
   const Result<> done = step.perform(target_, step.after);
   if (done) {
@@ -20,7 +20,10 @@ Result<> Player::step() {
       complaints_.push_back(message(
           last_operation_, " was taken; it should have been refused: ", name_of(*step.refusal)));
     }
-    if (changes) world_.settle(step.name, std::move(step.after));
+    if (changes) {
+      if (!step.name_before.empty()) world_.settle(step.name_before, std::nullopt);
+      world_.settle(step.name, std::move(step.after));
+    }
     changed();
     return {};
   }
@@ -29,6 +32,15 @@ Result<> Player::step() {
     complaints_.push_back(message(last_operation_, ": an error without a name"));
   }
   return tl::unexpected<Error>(done.error());
+}
+
+void Player::intend(const Step& step) {
+  for (const World::State& state : step.between) world_.intend(step.name, state);
+  if (step.name_before.empty()) {
+    world_.intend(step.name, step.after);
+  } else {
+    world_.intend_renaming(step.name_before, step.name, step.after);
+  }
 }
 
 }  // namespace kvault::torture

@@ -33,6 +33,7 @@ class Player {
   std::function<void(const World&)> on_change;
 
  private:
+  void intend(const Step& step);
   void changed() const {
     if (on_change) on_change(world_);
   }

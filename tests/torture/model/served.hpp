@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/base/result.hpp"
+#include "core/format/attributes.hpp"
 #include "core/format/description.hpp"
 #include "core/format/record.hpp"
 
@@ -28,6 +29,7 @@ struct ServedSession {
   std::uint64_t commit_number = 0;
   std::uint64_t n_token = 0;
   std::uint64_t n_page = 0;
+  SessionAttributes attributes{};
   std::vector<ServedRecord> records{};
 };
 
@@ -39,6 +41,6 @@ struct ReadRecord {
 };
 
 /// Errors are what a careful reader would have noticed before using a byte.
-Result<ReadRecord> read_served(const ServedSession& session, const ServedRecord& record);
+Result<ReadRecord> read_served(const ServedRecord& record);
 
 }  // namespace kvault::torture

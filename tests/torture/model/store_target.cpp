@@ -8,6 +8,7 @@ Result<> StoreTarget::open() {
   StoreOptions options;
   options.directory = directory_;
   options.pack_size_bytes_max = kPackSizeMax;
+  options.quota_bytes = quota_bytes_;
   KVAULT_TRY(store_, Store::open(std::move(options)));
   return {};
 }
@@ -64,6 +65,15 @@ Result<> StoreTarget::reopen() {
   return open();
 }
 
+Result<> StoreTarget::reopen_without_catalog() {
+  close();
+  for (const char* file : {"catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm"}) {
+    std::error_code ignored;
+    std::filesystem::remove(directory_ / file, ignored);
+  }
+  return open();
+}
+
 Result<std::vector<ServedSession>> StoreTarget::served() {
   KVAULT_CHECK(ready());
   std::vector<ServedSession> sessions;
@@ -75,6 +85,7 @@ Result<std::vector<ServedSession>> StoreTarget::served() {
                           .commit_number = attachment.info.commit_number,
                           .n_token = attachment.info.n_token,
                           .n_page = attachment.info.n_page,
+                          .attributes = attachment.info.attributes,
                           .records = {}};
     // The name that lists say is the one that clients go by.
     session.description.name = info.name;

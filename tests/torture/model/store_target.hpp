@@ -15,15 +15,28 @@ class StoreTarget final : public Target {
 
   explicit StoreTarget(std::filesystem::path directory) : directory_(std::move(directory)) {}
 
+  /// From the next opening on.
+  void set_quota(std::uint64_t quota_bytes) { quota_bytes_ = quota_bytes; }
   Result<> open();
+  Result<> reopen_without_catalog();
   void close() { store_.reset(); }
   bool is_open() const { return store_ != nullptr; }
   Store& store() { return *store_; }
+  std::uint64_t moved_bytes() const { return moved_bytes_; }  ///< by maintain(), so far
 
   Result<SessionId> create(const SessionDescription& description) override;
   Result<> remove(const SessionTruth& session) override;
   Result<> commit(const SessionTruth& session, const CommitPlan& plan) override;
   Result<> abandon(const SessionTruth& session, const std::vector<Upload>& uploads) override;
+  Result<Forked> fork(const SessionTruth& source, std::uint64_t n_token,
+                      const std::string& name) override;
+  Result<> update(const SessionTruth& session, const SessionChange& change) override;
+  Result<Matched> match(const SessionDescription& description,
+                        const std::vector<std::uint32_t>& tokens) override;
+  Result<> maintain() override;
+  Result<> expire(const SessionTruth& session) override;
+  Result<> outlive(const SessionTruth& session) override;
+  Result<> repair(const SessionTruth& session) override;
   Result<> reopen() override;
   Result<std::vector<ServedSession>> served() override;
   Result<std::vector<std::string>> verify() override;
@@ -35,6 +48,8 @@ class StoreTarget final : public Target {
   Result<> ready();
 
   std::filesystem::path directory_;
+  std::uint64_t quota_bytes_ = 0;
+  std::uint64_t moved_bytes_ = 0;
   std::unique_ptr<Store> store_;
 };
 

@@ -29,13 +29,18 @@ Records kept_of(const SessionTruth& before, const CommitPlan& plan) {
   return kept;
 }
 
-RecordTruth truth_of(const Upload& upload, std::uint64_t commit_number) {
+RecordTruth truth_of(const Upload& upload, std::uint64_t age) {
+  const auto& chunks = upload.draft.meta.chunks;
+  const bool has_windows = std::any_of(chunks.begin(), chunks.end(), [](const Chunk& chunk) {
+    return chunk.kind == ChunkKind::segment && chunk.layer == 1;
+  });
   return {.kind = upload.draft.kind,
           .first_token = upload.draft.first_token,
           .n_token = upload.draft.n_token,
           .token_ids = upload.draft.meta.token_ids,
           .payload_checksum = payload_checksum(upload.payload),
-          .commit_number = commit_number};
+          .has_windows = has_windows,
+          .age = age};
 }
 
 /// The newest snapshots, one per position.
@@ -46,7 +51,7 @@ void thin_snapshots(Records& records) {
   }
   std::erase_if(records, [](const RecordTruth& r) { return r.kind == RecordKind::snapshot; });
   std::sort(snapshots.begin(), snapshots.end(), [](const RecordTruth& a, const RecordTruth& b) {
-    return std::tuple(a.commit_number, a.first_token) > std::tuple(b.commit_number, b.first_token);
+    return std::tuple(a.age, a.first_token) > std::tuple(b.age, b.first_token);
   });
   Records kept;
   for (const RecordTruth& snapshot : snapshots) {
@@ -90,7 +95,7 @@ Comparison compare_record(const SessionTruth& truth, const ServedSession& sessio
               name_of(served.kind), " of token ", served.first_token);
   const RecordTruth* record = find(truth, served);
   if (record == nullptr) return wrong(what + " is not part of this state");
-  const Result<ReadRecord> read = read_served(session, served);
+  const Result<ReadRecord> read = read_served(served);
   if (!read) return lost(message(what, ": ", read.error().message));
   if (served.n_token != record->n_token) {
     return wrong(message(what, " has ", served.n_token, " tokens, not ", record->n_token));
@@ -132,9 +137,9 @@ Outcome predict(const SessionTruth& before, const CommitPlan& plan) {
   after.tokens.resize(plan.kept_n_token);
   after.tokens.insert(after.tokens.end(), plan.new_tokens.begin(), plan.new_tokens.end());
   after.records = kept_of(before, plan);
-  for (const Upload& upload : plan.uploads) {
-    after.records.push_back(truth_of(upload, after.commit_number));
-  }
+  std::uint64_t age = 0;
+  for (const RecordTruth& record : after.records) age = std::max(age, record.age + 1);
+  for (const Upload& upload : plan.uploads) after.records.push_back(truth_of(upload, age));
   after.n_page = static_cast<std::uint64_t>(
       std::count_if(after.records.begin(), after.records.end(),
                     [](const RecordTruth& r) { return r.kind == RecordKind::page; }));
@@ -156,6 +161,7 @@ Comparison compare(const SessionTruth& truth, const ServedSession& served) {
   const std::string what = message("'", truth.description.name, "'");
   if (truth.id && *truth.id != served.id) return lost(what + " is another session of this name");
   if (served.description != truth.description) return wrong(what + " has another description");
+  if (served.attributes != truth.attributes) return wrong(what + " has other attributes");
   if (served.commit_number != truth.commit_number) {
     return lost(
         message(what, " is at commit ", served.commit_number, ", not ", truth.commit_number));

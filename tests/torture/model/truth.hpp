@@ -17,7 +17,8 @@ struct RecordTruth {
   std::uint32_t n_token = 0;  ///< after rollbacks; token_ids holds what was stored
   std::vector<std::uint32_t> token_ids{};
   std::uint64_t payload_checksum = 0;
-  std::uint64_t commit_number = 0;  ///< that brought it
+  bool has_windows = true;  ///< of a page: rows of its sliding windows too
+  std::uint64_t age = 0;    ///< the higher, the later it came to the session or those it came from
 };
 
 /// What a session must be, written down without looking at the store.
@@ -28,6 +29,7 @@ struct SessionTruth {
   std::vector<std::uint32_t> tokens;
   std::uint64_t n_page = 0;
   std::vector<RecordTruth> records;  ///< by kind, then first token
+  SessionAttributes attributes{};
 
   std::uint64_t n_token() const { return tokens.size(); }
   bool is_recurrent() const { return has_recurrent_layers(description.shape); }
@@ -49,6 +51,16 @@ struct Outcome {
   Errc refusal = Errc::internal;
 };
 Outcome predict(const SessionTruth& before, const CommitPlan& plan);
+
+/// Where a session can be forked: at the newest position at or below n_token that its layers can go
+/// on from (docs/decisions/0003-kept-positions.md), found by trying one after the other.
+struct KeptTruth {
+  std::uint64_t n_token = 0;
+  std::uint64_t n_page = 0;
+};
+KeptTruth kept_at(const SessionTruth& session, std::uint64_t n_token);
+/// A fork at a position that kept_at() gave.
+SessionTruth fork_of(const SessionTruth& source, KeptTruth kept, std::string name);
 
 /// How far what is served is from a truth.
 enum class Difference : std::uint8_t {

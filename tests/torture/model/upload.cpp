@@ -57,8 +57,21 @@ bool has_recurrent_layers(const ModelShape& shape) {
                      [](const LayerSpec& layer) { return layer.kind == LayerKind::recurrent; });
 }
 
+std::vector<std::uint32_t> prompt_tokens(std::uint32_t prompt, std::uint64_t first,
+                                         std::uint32_t count) {
+  std::vector<std::uint32_t> tokens(count);
+  for (std::uint32_t i = 0; i < count; ++i) {
+    tokens[i] = test::Random(prompt * 1'000'000 + first + i).integer(0, 150'000);
+  }
+  return tokens;
+}
+
+std::uint64_t seed_of(std::span<const std::uint32_t> token_ids) {
+  return payload_checksum(std::as_bytes(token_ids));
+}
+
 Upload page_upload(const ModelShape& shape, std::uint64_t page,
-                   std::span<const std::uint32_t> token_ids, std::uint64_t seed) {
+                   std::span<const std::uint32_t> token_ids, std::uint64_t seed, bool has_windows) {
   RecordDraft draft{
       .kind = RecordKind::page, .first_token = page * kPageTokens, .n_token = kPageTokens};
   draft.meta.token_ids.assign(token_ids.begin(), token_ids.end());
@@ -67,7 +80,9 @@ Upload page_upload(const ModelShape& shape, std::uint64_t page,
       {.kind = ChunkKind::segment,
        .layer = 0,
        .formats = {BlockFormat::coded(Scheme::tq4, true), BlockFormat::coded(Scheme::tq2, false)}});
-  draft.meta.chunks.push_back({.kind = ChunkKind::segment, .layer = 1, .formats = {raw, raw}});
+  if (has_windows) {
+    draft.meta.chunks.push_back({.kind = ChunkKind::segment, .layer = 1, .formats = {raw, raw}});
+  }
   if (page == 0) draft.meta.chunks.push_back({.kind = ChunkKind::equaliser, .layer = 0});
   return make_upload(shape, std::move(draft), seed);
 }

@@ -47,11 +47,42 @@ bool World::is_in_doubt() const {
                      [](const auto& slot) { return !slot.second.maybe.empty(); });
 }
 
+bool World::is_in_doubt(const std::string& name) const {
+  const auto slot = slots_.find(name);
+  return slot != slots_.end() && !slot->second.maybe.empty();
+}
+
+bool World::is_description_in_doubt(const std::string& name) const {
+  const auto found = slots_.find(name);
+  if (found == slots_.end() || !found->second.current) return false;
+  const Slot& slot = found->second;
+  return std::any_of(slot.maybe.begin(), slot.maybe.end(),
+                     [&](const State& state) {
+                       return state && state->commit_number == slot.current->commit_number;
+                     }) ||
+         std::any_of(renamings_.begin(), renamings_.end(),
+                     [&](const auto& names) { return names.first == name; });
+}
+
 void World::intend(const std::string& name, State after) {
   slots_[name].maybe.push_back(std::move(after));
 }
 
-void World::settle(const std::string& name, State after) { slots_[name] = {std::move(after), {}}; }
+void World::intend_renaming(const std::string& from, const std::string& to, State after) {
+  intend(from, std::nullopt);
+  intend(to, std::move(after));
+  renamings_.emplace_back(from, to);
+}
+
+void World::forget_renaming(const std::string& name) {
+  std::erase_if(renamings_,
+                [&](const auto& names) { return names.first == name || names.second == name; });
+}
+
+void World::settle(const std::string& name, State after) {
+  slots_[name] = {std::move(after), {}};
+  forget_renaming(name);
+}
 
 void World::withdraw(const std::string& name) {
   Slot& slot = slots_[name];
@@ -69,6 +100,14 @@ Comparison World::check_slot(const Slot& slot, const ServedSession* served) cons
   return best;
 }
 
+void World::doubt_missing_again(const World& before) {
+  for (const auto& [name, slot] : before.slots_) {
+    if (slot.maybe.empty() || slots_[name].current) continue;
+    slots_[name].maybe = slot.maybe;
+    if (slot.current) slots_[name].maybe.push_back(slot.current);
+  }
+}
+
 Verdict World::check(const std::vector<ServedSession>& served) const {
   Verdict verdict;
   const auto note = [&](const Comparison& comparison) {
@@ -77,6 +116,13 @@ Verdict World::check(const std::vector<ServedSession>& served) const {
     verdict.sentences.push_back(comparison.sentence);
   };
   for (const auto& [name, slot] : slots_) note(check_slot(slot, find_served(served, name)));
+  for (const auto& [from, to] : renamings_) {
+    const bool has_old = find_served(served, from) != nullptr;
+    if (has_old != (find_served(served, to) != nullptr)) continue;
+    note({has_old ? Difference::wrong : Difference::lost,
+          message("'", from, "' was to become '", to, "', and ",
+                  has_old ? "both are there" : "neither is there")});
+  }
   for (const ServedSession& session : served) {
     if (slots_.contains(session.description.name)) continue;
     note({Difference::wrong, message("nobody made '", session.description.name, "'")});
@@ -85,6 +131,7 @@ Verdict World::check(const std::vector<ServedSession>& served) const {
 }
 
 void World::settle_as(const std::vector<ServedSession>& served) {
+  renamings_.clear();
   for (auto& [name, slot] : slots_) {
     const ServedSession* session = find_served(served, name);
     std::vector<State> states = std::move(slot.maybe);

@@ -27,13 +27,21 @@ class World {
   const SessionTruth* find(const std::string& name) const;
   std::vector<std::string> names() const;
   bool is_in_doubt() const;
+  bool is_in_doubt(const std::string& name) const;
+  /// Whether its next commit would not settle what is in doubt: its name, labels, pin or expiry.
+  bool is_description_in_doubt(const std::string& name) const;
 
   /// A change is asked for: from now on either state is right.
   void intend(const std::string& name, State after);
+  /// The session of one name gets another one: it has the one or the other.
+  void intend_renaming(const std::string& from, const std::string& to, State after);
   /// It was acknowledged: only this state is right.
   void settle(const std::string& name, State after);
   /// It was refused for a reason that cannot have changed anything.
   void withdraw(const std::string& name);
+
+  /// Sessions whose making was in doubt in `before` and that are not there: a rebuild finds them.
+  void doubt_missing_again(const World& before);
 
   Verdict check(const std::vector<ServedSession>& served) const;
   /// What was served settles what was open. pre: check() was clean.
@@ -46,7 +54,10 @@ class World {
   };
   Comparison check_slot(const Slot& slot, const ServedSession* served) const;
 
+  void forget_renaming(const std::string& name);
+
   std::map<std::string, Slot> slots_;
+  std::vector<std::pair<std::string, std::string>> renamings_;  ///< in doubt: from, to
 };
 
 }  // namespace kvault::torture

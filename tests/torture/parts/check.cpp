@@ -21,6 +21,17 @@ Result<> use(StoreTarget& target, World& world) {
   return {};
 }
 
+/// Every session is stated anew, so that nothing older may come back.
+Result<> touch_all(StoreTarget& target, World& world) {
+  for (const std::string& name : world.names()) {
+    SessionTruth truth = *world.find(name);
+    truth.attributes.labels = {"touched"};
+    KVAULT_CHECK(target.update(truth, {.labels = truth.attributes.labels}));
+    world.settle(name, truth);
+  }
+  return {};
+}
+
 }  // namespace
 
 void require(const Result<>& result, const std::string& what) {
@@ -50,10 +61,18 @@ Verdict check_target(Target& target, World& world) {
 
 Verdict check_store(StoreTarget& target, World& world) {
   if (const Result<> opened = target.reopen(); !opened) return broken("open", opened.error());
+  const World before = world;
   Verdict verdict = check_target(target, world);
   if (!verdict.is_clean()) return verdict;
   if (const Result<> used = use(target, world); !used) return broken("use", used.error());
   if (const Result<> again = target.reopen(); !again) return broken("reopen", again.error());
+  verdict = check_target(target, world);
+  if (!verdict.is_clean()) return verdict;
+  if (const Result<> done = touch_all(target, world); !done) return broken("touch", done.error());
+  world.doubt_missing_again(before);
+  if (const Result<> again = target.reopen_without_catalog(); !again) {
+    return broken("rebuild", again.error());
+  }
   return check_target(target, world);
 }
 

@@ -12,7 +12,8 @@ namespace kvault::torture {
 Verdict check_target(Target& target, World& world);
 
 /// The whole examination of a store that was left in some state: it opens, serves what it must,
-/// verifies, takes a new session with tokens, and has all of it after another opening.
+/// verifies, takes a new session with tokens, has it after another opening,
+/// and what was written to every session since, after one without the catalog.
 Verdict check_store(StoreTarget& target, World& world);
 
 /// Ends the run where the harness itself cannot go on.

@@ -2,6 +2,7 @@
 #include <set>
 
 #include "tests/torture/disk/file_tap.hpp"
+#include "tests/torture/disk/image_of.hpp"
 #include "tests/torture/disk/medium.hpp"
 #include "tests/torture/model/player.hpp"
 #include "tests/torture/parts/check.hpp"
@@ -22,18 +23,69 @@ constexpr std::size_t kCallsAroundCheckpoint = 25;
 
 /// What a program did to its disk, and the worlds that its marks stand for.
 struct Recording {
+  Medium before;  ///< what the recording began with
   Journal journal;
   std::vector<World> worlds;
+  std::uint64_t n_eviction = 0;
+  std::uint64_t moved_bytes = 0;  ///< by compaction
 };
 
+/// What is recorded.
+struct Program {
+  bool is_long = false;
+  std::uint64_t n_step_before = 0;  ///< unrecorded
+  std::uint64_t quota_bytes = 0;
+};
+
+/// Of so many programs one is long, some go on with an old store, and some of these have a quota
+/// that their sessions do not fit into.
+Program program_of(std::uint64_t i) {
+  constexpr std::uint64_t kQuota = std::uint64_t{1} << 20U;  // the least
+  if (i % kLongProgramEvery == kLongProgramEvery - 1) return {.is_long = true};
+  if (i % 4 == 1) return {.n_step_before = 30 + i % 17};
+  if (i % 4 == 2) return {.n_step_before = 90 + i % 17, .quota_bytes = kQuota};
+  return {};
+}
+
+/// Names that an eviction took in the last step; the worlds since `first_world` allow for it.
+void note_evictions(StoreTarget& target, Player& player, Recording& recording,
+                    std::size_t first_world) {
+  for (const std::string& name : player.world().names()) {
+    if (target.store().find_session_by_name(name)) continue;
+    for (std::size_t i = first_world; i < recording.worlds.size(); ++i) {
+      recording.worlds[i].intend(name, std::nullopt);
+    }
+    player.world().settle(name, std::nullopt);
+    recording.n_eviction += 1;
+  }
+}
+
+/// Lets a store grow old and untidy before anybody listens.
+Image age(StoreTarget& target, Player& player, const std::filesystem::path& directory,
+          std::uint64_t n_step) {
+  require(target.open(), "the first opening");
+  for (std::uint64_t i = 0; i < n_step; ++i) {
+    require(player.step(), "a healthy store fails");
+    Recording ignored;
+    note_evictions(target, player, ignored, 0);
+  }
+  target.close();
+  return image_of(directory);
+}
+
 /// Records one opening, some steps and one orderly end.
-Recording record_program(const std::filesystem::path& directory, std::uint64_t seed, bool is_long) {
+Recording record_program(const std::filesystem::path& directory, std::uint64_t seed,
+                         const Program& program) {
   require(Image().write_to(directory), "an empty directory");
   Recording recording;
   FileTap& tap = FileTap::instance();
-  tap.start(directory);
   StoreTarget target(directory);
   Player player(target, seed);
+  target.set_quota(program.quota_bytes);
+  if (program.n_step_before > 0) {
+    recording.before = Medium(age(target, player, directory, program.n_step_before));
+  }
+  tap.start(directory, recording.before.names(), recording.before.next_file());
   const auto note = [&](const World& world) {
     tap.mark(recording.worlds.size());
     recording.worlds.push_back(world);
@@ -42,11 +94,17 @@ Recording record_program(const std::filesystem::path& directory, std::uint64_t s
   note(player.world());
   require(target.open(), "the first opening");
   const std::uint64_t n_step =
-      is_long ? kStepsOfLongProgram : 3 + player.random().next() % (kStepsMax - 2);
-  if (is_long) player.stay_open();
+      program.is_long ? kStepsOfLongProgram : 3 + player.random().next() % (kStepsMax - 2);
+  if (program.is_long) player.stay_open();
+  const std::uint64_t n_moved_before = target.moved_bytes();
   for (std::uint64_t i = 0; i < n_step; ++i) {
+    const std::size_t n_world = recording.worlds.size();
     require(player.step(), "a healthy store fails");
+    note_evictions(target, player, recording, n_world);
+    if (player.world().names().empty()) continue;
+    note(player.world());
   }
+  recording.moved_bytes = target.moved_bytes() - n_moved_before;
   target.close();
   recording.journal = tap.stop();
   return recording;
@@ -156,7 +214,7 @@ class Examiner {
     // Moments are taken in strides, so that every program is seen from end to end.
     const std::size_t stride = options_.is_short ? 17 : 3;
     std::size_t next = random_.next() % stride;
-    Medium medium;
+    Medium medium = recording.before;
     std::size_t world = 0;
     for (std::size_t at = 0; at < recording.journal.size(); ++at) {
       const Event& event = recording.journal[at];
@@ -264,15 +322,17 @@ class Examiner {
 
 void run_crash(const TortureOptions& options, Report& report) {
   const std::uint64_t n_image = options.choose(options.n_image, 500, 20'000);
-  const std::uint64_t n_image_each = options.is_short ? 60 : 1500;
+  const std::uint64_t n_image_each = options.is_short ? 60 : 400;
   for (std::uint64_t i = 0; report.counter("crash_images") < n_image; ++i) {
     const std::uint64_t seed = options.seed * 1'000'003 + i;
-    const bool is_long = i % kLongProgramEvery == kLongProgramEvery - 1;
-    const Recording recording = record_program(options.scratch / "program", seed, is_long);
+    const Program program = program_of(i);
+    const Recording recording = record_program(options.scratch / "program", seed, program);
     const std::vector<bool> is_examined =
-        is_long ? near_checkpoints(recording.journal) : std::vector<bool>();
+        program.is_long ? near_checkpoints(recording.journal) : std::vector<bool>();
     Examiner(options, report, seed).run(recording, is_examined, n_image_each);
     report.count("crash_programs");
+    report.count("crash_programs_compacting", recording.moved_bytes > 0 ? 1 : 0);
+    report.count("crash_programs_evicting", recording.n_eviction > 0 ? 1 : 0);
     report.count("crash_system_calls", recording.journal.size());
   }
 }

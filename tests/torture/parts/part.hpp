@@ -31,6 +31,7 @@ void run_crash(const TortureOptions& options, Report& report);
 void run_kill(const TortureOptions& options, Report& report);
 void run_fault(const TortureOptions& options, Report& report);
 void run_flip(const TortureOptions& options, Report& report);
+void run_quota(const TortureOptions& options, Report& report);
 void run_simulate(const TortureOptions& options, Report& report);
 void run_fuzz(const TortureOptions& options, Report& report);
 void run_soak(const TortureOptions& options, Report& report);

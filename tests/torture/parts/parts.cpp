@@ -5,9 +5,10 @@
 namespace kvault::torture {
 namespace {
 
-constexpr std::array<Part, 7> kParts = {{{"crash", run_crash},
+constexpr std::array<Part, 8> kParts = {{{"crash", run_crash},
                                          {"fault", run_fault},
                                          {"flip", run_flip},
+                                         {"quota", run_quota},
                                          {"simulate", run_simulate},
                                          {"fuzz", run_fuzz},
                                          {"kill", run_kill},

@@ -80,10 +80,15 @@ class Simulation {
     return true;
   }
 
-  bool is_there(const Errand& errand) const {
-    const SessionTruth* truth = player_.world().find(errand.base.description.name);
-    return truth != nullptr && truth->id == errand.base.id;
+  /// By its id: it may have another name by now. Null where it is gone.
+  const SessionTruth* session_of(const Errand& errand) const {
+    for (const std::string& name : player_.world().names()) {
+      const SessionTruth* truth = player_.world().find(name);
+      if (truth->id == errand.base.id) return truth;
+    }
+    return nullptr;
   }
+  bool is_there(const Errand& errand) const { return session_of(errand) != nullptr; }
 
   bool send(std::unique_ptr<Errand>& errand) {
     const Result<RecordHandle> handle =
@@ -103,9 +108,12 @@ class Simulation {
   /// The commit is judged by the session as it is now, not as the client saw it.
   bool finish(std::unique_ptr<Errand>& finished) {
     const std::unique_ptr<Errand> errand = std::move(finished);
-    const std::string& name = errand->base.description.name;
+    std::string name = errand->base.description.name;
     Outcome outcome{std::nullopt, Errc::not_found};
-    if (is_there(*errand)) outcome = predict(*player_.world().find(name), errand->plan);
+    if (const SessionTruth* session = session_of(*errand)) {
+      name = session->description.name;
+      outcome = predict(*session, errand->plan);
+    }
     const Result<CommitInfo> info = target_.store().commit(
         *errand->base.id, {errand->plan.expected_commit_number, errand->plan.n_token(),
                            errand->plan.kept_n_token, errand->plan.kept_n_page, errand->handles});

@@ -38,6 +38,26 @@ class Prefixed final : public Target {
   Result<> abandon(const SessionTruth& session, const std::vector<Upload>& uploads) override {
     return inner_.abandon(own(session), uploads);
   }
+  Result<Forked> fork(const SessionTruth& source, std::uint64_t n_token,
+                      const std::string& name) override {
+    return inner_.fork(own(source), n_token, prefix_ + name);
+  }
+  Result<> update(const SessionTruth& session, const SessionChange& change) override {
+    SessionChange renamed = change;
+    if (change.name) renamed.name = prefix_ + *change.name;
+    return inner_.update(own(session), renamed);
+  }
+  /// The sessions of others match too.
+  Result<Matched> match(const SessionDescription& description,
+                        const std::vector<std::uint32_t>& tokens) override {
+    KVAULT_TRY(Matched matched, inner_.match(description, tokens));
+    matched.is_judged = false;
+    return matched;
+  }
+  Result<> maintain() override { return inner_.maintain(); }
+  Result<> expire(const SessionTruth& session) override { return inner_.expire(own(session)); }
+  Result<> outlive(const SessionTruth& session) override { return inner_.outlive(own(session)); }
+  Result<> repair(const SessionTruth& session) override { return inner_.repair(own(session)); }
   Result<> reopen() override { return inner_.reopen(); }
   Result<std::vector<ServedSession>> served() override {
     KVAULT_TRY(const std::vector<ServedSession> all, inner_.served());
