@@ -144,7 +144,8 @@ class DiskStore final : public Store {
   Result<bool> move_once(Move& move, LiveRecord& live, MaintainReport& report);
   Result<std::vector<SessionState>> move_all(Move& move, MaintainReport& report);
   Result<> compact(PackName pack, std::uint64_t move_bytes_max, MaintainReport& report);
-  Result<LiveRecord> move_record(const LiveRecord& live, std::vector<PackRoom>& rooms);
+  Result<LiveRecord> move_record(const LiveRecord& live, std::vector<std::byte> bytes,
+                                 std::vector<PackRoom>& rooms);
 
   Parts parts_;
   std::uint64_t next_transaction_;
@@ -153,7 +154,7 @@ class DiskStore final : public Store {
   std::map<SessionId, SessionDescription> descriptions_;  ///< read once; names may change
   std::map<SessionId, std::uint32_t> holds_;
   std::map<SessionId, std::uint64_t> used_at_s_;  ///< not yet in the catalog
-  std::set<PackName> damaged_packs_;              ///< compaction met damage there: never moved
+  std::set<PackName> damaged_packs_;              ///< compaction could not read a record there
   StoreCounters counters_;
 };
 

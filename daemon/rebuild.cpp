@@ -26,12 +26,6 @@ bool begins_like_a_record(std::span<const std::byte> bytes) {
   return bytes.size() >= kMagic.size() && std::equal(kMagic.begin(), kMagic.end(), bytes.begin());
 }
 
-/// The machine did not let us look, so nothing is known of the bytes: another time it may.
-bool is_of_machine(const Error& error) {
-  return error.code == Errc::io || error.code == Errc::permission ||
-         error.code == Errc::out_of_memory || error.code == Errc::disk_full;
-}
-
 /// Walks over one log pack. Whole records are stepped over; where there is none, the next one can
 /// only begin at a multiple of 4096 further on.
 Result<> scan_pack(const PackSet& packs, PackName pack, std::uint64_t size_bytes, Rebuilt& rebuilt,
@@ -161,6 +155,11 @@ void make_names_unique(Rebuilt& rebuilt) {
 }
 
 }  // namespace
+
+bool is_of_machine(const Error& error) {
+  return error.code == Errc::io || error.code == Errc::permission ||
+         error.code == Errc::out_of_memory || error.code == Errc::disk_full;
+}
 
 std::string name_set_apart(const std::string& name, const SessionId& id) {
   const std::string suffix = message(" (", to_hex(id), ")");

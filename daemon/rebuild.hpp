@@ -29,6 +29,9 @@ struct Rebuilt {
 /// are an error: to go on without them would make an older state the durable one.
 Result<Rebuilt> rebuild_from_packs(const PackSet& packs, const NamespaceKey& secret);
 
+/// The machine did not let us look, so nothing is known of the bytes: another time it may.
+bool is_of_machine(const Error& error);
+
 /// The name of a session that shares `name` with one that was written to later.
 std::string name_set_apart(const std::string& name, const SessionId& id);
 

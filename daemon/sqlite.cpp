@@ -114,6 +114,8 @@ Result<Database> Database::open(const std::filesystem::path& path) {
   sqlite3_extended_result_codes(raw, 1);
   KVAULT_CHECK(
       database.run("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+                   // A short log: it counts against the store's quota.
+                   "PRAGMA wal_autocheckpoint=64;"
                    "PRAGMA foreign_keys=ON; PRAGMA trusted_schema=OFF;"));
   return database;
 }

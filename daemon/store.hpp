@@ -176,6 +176,8 @@ struct VerifyReport {
   std::uint64_t n_record = 0;
   std::uint64_t bytes = 0;
   std::vector<std::string> damage;  ///< one sentence per damaged record; empty: all is well
+  /// The first error of reading: what lies there is unknown, and counted as damage above.
+  std::optional<Error> unreadable;
   /// The first token of what is damaged; empty: nothing, or nothing but commit records.
   std::optional<std::uint64_t> first_damaged_token;
 };
@@ -262,7 +264,8 @@ class Store {
   /// Reads every byte of one session, or of all. Damage is a result, not an error.
   virtual Result<VerifyReport> verify(const std::optional<SessionId>& session) = 0;
   /// verify(), then takes a damaged session back to the newest position before the damage, as a
-  /// commit of its own. Errc::busy while somebody holds the session.
+  /// commit of its own. Errc::busy while somebody holds the session. Bytes that the system does not
+  /// let us read are no damage to cut away: its error (Errc::io, ...), and nothing changes.
   virtual Result<VerifyReport> repair(const SessionId& session) = 0;
 
  protected:

@@ -69,9 +69,10 @@ Result<bool> DiskStore::compact_one(double dead_share_min, std::uint64_t move_by
   return false;
 }
 
-/// Copies a record to the current pack of its kind, read and verified. The room stays reserved.
-Result<LiveRecord> DiskStore::move_record(const LiveRecord& live, std::vector<PackRoom>& rooms) {
-  KVAULT_TRY(std::vector<std::byte> bytes, read_live_record(packs(), live));
+/// Writes a record, as read_live_record() gave it, to the current pack of its kind. The room stays
+/// reserved.
+Result<LiveRecord> DiskStore::move_record(const LiveRecord& live, std::vector<std::byte> bytes,
+                                          std::vector<PackRoom>& rooms) {
   KVAULT_TRY(RecordHeader header, parse_header(bytes));
   KVAULT_TRY(const PackRoom room, packs().reserve(live.pack_kind, header.length_bytes));
   rooms.push_back(room);
@@ -98,14 +99,15 @@ Result<bool> DiskStore::move_once(Move& move, LiveRecord& live, MaintainReport& 
   auto known = move.moved.find(place);
   if (known == move.moved.end()) {
     if (move.moved_bytes >= move.bytes_max) return false;
-    Result<LiveRecord> copy = move_record(live, move.rooms);
-    if (!copy && (copy.error().code == Errc::corrupt || copy.error().code == Errc::truncated)) {
+    Result<std::vector<std::byte>> bytes = read_live_record(packs(), live);
+    if (!bytes) {
+      // Damaged, or the machine cannot read it: this pack stays as it is until the next opening.
       damaged_packs_.insert(move.pack);
       ++counters_.n_damage;
-      report.damage.push_back(copy.error().message);
+      report.damage.push_back(bytes.error().message);
       return false;
     }
-    KVAULT_TRY(const LiveRecord target, std::move(copy));
+    KVAULT_TRY(const LiveRecord target, move_record(live, std::move(*bytes), move.rooms));
     known = move.moved.emplace(place, target).first;
     move.moved_bytes += live.length_bytes;
   }

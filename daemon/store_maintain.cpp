@@ -28,10 +28,13 @@ std::uint64_t DiskStore::disk_bytes() const {
   return bytes;
 }
 
-/// What may be in use before records are refused: the quota, less what compaction needs.
+/// What may be in use before records are refused: the quota, less what compaction, commits and the
+/// catalog's log need.
 std::uint64_t DiskStore::room_bytes() const {
+  constexpr std::uint64_t kCatalogRoom = 512U << 10U;
   const std::uint64_t quota = parts_.options.quota_bytes;
-  return quota - std::min(2 * parts_.options.pack_size_bytes_max, quota / 4);
+  const std::uint64_t kept_free = 2 * parts_.options.pack_size_bytes_max + kCatalogRoom;
+  return quota - std::min(kept_free, quota / 4);
 }
 
 Result<> DiskStore::save_uses() {

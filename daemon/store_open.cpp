@@ -14,7 +14,7 @@ namespace kvault {
 namespace {
 
 constexpr std::uint64_t kPackSizeMin = 2 * kPackHeaderSize;
-constexpr std::uint64_t kQuotaMin = std::uint64_t{1} << 20U;
+constexpr std::uint64_t kQuotaMin = std::uint64_t{4} << 20U;
 
 Result<> check_options(const StoreOptions& options) {
   if (!options.directory.is_absolute()) {

@@ -11,12 +11,14 @@ Result<RecordHandle> DiskStore::begin_record(const SessionId& session, RecordDra
     return fail(Errc::limit_exceeded, message(pending_.size(), " records are begun and neither ",
                                               "committed nor aborted; that is the limit"));
   }
-  // Not at the cost of the session that is written to.
-  KVAULT_CHECK(hold(session));
-  MaintainReport report;
-  const Result<> made = make_room(draft.payload_bytes, report);
-  release(session);
-  KVAULT_CHECK(made);
+  if (parts_.options.quota_bytes > 0) {
+    // Not at the cost of the session that is written to.
+    KVAULT_CHECK(hold(session));
+    MaintainReport report;
+    const Result<> made = make_room(draft.payload_bytes, report);
+    release(session);
+    KVAULT_CHECK(made);
+  }
   PendingRecord record;
   record.session = session;
   record.header.kind = draft.kind;

@@ -16,6 +16,7 @@ constexpr std::uint64_t kVerifyBatch = 256;
 void DiskStore::verify_session(const SessionState& state, VerifyReport& report) {
   const auto note = [&](std::string_view what, const Error& error) {
     ++counters_.n_damage;
+    if (is_of_machine(error) && !report.unreadable) report.unreadable = error;
     report.damage.push_back(
         message("session '", state.meta.description.name, "', ", what, ": ", error.message));
   };
@@ -77,6 +78,7 @@ Result<VerifyReport> DiskStore::repair(const SessionId& session) {
   }
   KVAULT_TRY(VerifyReport report, verify(session));
   if (report.damage.empty()) return report;
+  if (report.unreadable) return tl::unexpected<Error>(*report.unreadable);
   KVAULT_TRY(const SessionState before, catalog().load(session));
   SessionState after = before;
   if (report.first_damaged_token) {

@@ -40,7 +40,8 @@ class World {
   /// It was refused for a reason that cannot have changed anything.
   void withdraw(const std::string& name);
 
-  /// Sessions whose making was in doubt in `before` and that are not there: a rebuild finds them.
+  /// Sessions whose making was ever in doubt and that are not there: a rebuild may find them, as
+  /// docs/format.md says (section 5).
   void doubt_missing_again(const World& before);
 
   Verdict check(const std::vector<ServedSession>& served) const;
@@ -57,6 +58,8 @@ class World {
   void forget_renaming(const std::string& name);
 
   std::map<std::string, Slot> slots_;
+  /// What a session might have been that was found missing: its records may lie in a log pack.
+  std::map<std::string, std::vector<State>> ghosts_;
   std::vector<std::pair<std::string, std::string>> renamings_;  ///< in doubt: from, to
 };
 

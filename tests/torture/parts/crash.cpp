@@ -40,7 +40,7 @@ struct Program {
 /// Of so many programs one is long, some go on with an old store, and some of these have a quota
 /// that their sessions do not fit into.
 Program program_of(std::uint64_t i) {
-  constexpr std::uint64_t kQuota = std::uint64_t{1} << 20U;  // the least
+  constexpr std::uint64_t kQuota = std::uint64_t{4} << 20U;  // the least
   if (i % kLongProgramEvery == kLongProgramEvery - 1) return {.is_long = true};
   if (i % 4 == 1) return {.n_step_before = 30 + i % 17};
   if (i % 4 == 2) return {.n_step_before = 90 + i % 17, .quota_bytes = kQuota};

@@ -87,17 +87,25 @@ class LiveBytes {
   void add(const std::string& path, std::uint64_t begin, std::uint64_t length) {
     ranges_[path][begin] = begin + length;
   }
+  /// Of the commits of one number, which state a session anew, the newest is the live one.
   void add_commit(const ServedSession& session, const Image& image) {
+    std::string newest_path;
+    std::uint64_t newest_at = 0;
+    RecordHeader newest;
     for (const auto& [path, bytes] : image.files) {
       if (!path.starts_with("packs/log-")) continue;
       for (std::uint64_t at = kHeaderBytes; at < bytes.size(); at += 4096) {
         const Result<RecordHeader> header = parse_head(std::span(bytes).subspan(at));
         if (header && header->kind == RecordKind::commit && header->session == session.id &&
-            header->commit_number == session.commit_number) {
-          add(path, at, header->length_bytes);
+            header->commit_number == session.commit_number &&
+            header->transaction > newest.transaction) {
+          newest_path = path;
+          newest_at = at;
+          newest = *header;
         }
       }
     }
+    if (!newest_path.empty()) add(newest_path, newest_at, newest.length_bytes);
   }
   std::map<std::string, std::map<std::uint64_t, std::uint64_t>> ranges_;
 };

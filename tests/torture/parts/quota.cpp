@@ -11,7 +11,7 @@
 namespace kvault::torture {
 namespace {
 
-constexpr std::uint64_t kQuota = std::uint64_t{1} << 20U;  // the least
+constexpr std::uint64_t kQuota = std::uint64_t{4} << 20U;  // the least
 constexpr std::uint64_t kStepsPerStore = 400;
 
 std::uint64_t size_of(const std::filesystem::path& directory) {

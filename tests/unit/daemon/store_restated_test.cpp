@@ -63,12 +63,12 @@ TEST_CASE("short: store: a session stated anew after a failed commit is what a r
 TEST_CASE("short: store: a record that no quota could hold costs no session") {
   const TemporaryDirectory directory;
   StoreOptions options = options_of(directory.path());
-  options.quota_bytes = 1 << 20;
+  options.quota_bytes = 4 << 20;
   const std::unique_ptr<Store> store = open_store(std::move(options));
   const ModelShape shape = small_session("chat").shape;
   REQUIRE(store->create_session(small_session("other")));
   const SessionId id = store->create_session(small_session("chat")).value().id;
-  CHECK(append(*store, id, 20'000, {tail_upload(shape, 0, 20'000)}).error().code ==
+  CHECK(append(*store, id, 40'000, {tail_upload(shape, 0, 40'000)}).error().code ==
         Errc::disk_full);
   CHECK(store->find_session_by_name("other"));
   CHECK(store->find_session_by_name("chat"));
@@ -78,7 +78,7 @@ TEST_CASE("short: store: a record that no quota could hold costs no session") {
 TEST_CASE("short: store: room for a session's record is not made by removing the session") {
   const TemporaryDirectory directory;
   StoreOptions options = options_of(directory.path());
-  options.quota_bytes = 1 << 20;
+  options.quota_bytes = 4 << 20;
   const std::unique_ptr<Store> store = open_store(std::move(options));
   const ModelShape shape = small_session("chat").shape;
   const SessionId id = store->create_session(small_session("chat")).value().id;

@@ -125,13 +125,13 @@ TEST_CASE("short: store: sessions expire, unless somebody holds them") {
 
 TEST_CASE("short: store: the quota is kept by what was used longest ago") {
   const TemporaryDirectory directory;
-  constexpr std::uint64_t kQuota = 2 << 20;
+  constexpr std::uint64_t kQuota = 4 << 20;
   const std::unique_ptr<Store> store = open_store(small_packs(directory, kQuota));
   const SessionId pinned = chat(*store, "pinned", 1);
   const SessionId held = chat(*store, "held", 2);
   REQUIRE(store->update_session(pinned, {.is_pinned = true}));
   REQUIRE(store->hold(held));
-  for (std::uint64_t i = 0; i < 60; ++i) {
+  for (std::uint64_t i = 0; i < 140; ++i) {
     CAPTURE(i);
     chat(*store, message("chat ", i), 10 * i + 3);
     CHECK(size_on_disk(directory.path()) <= kQuota);
@@ -141,14 +141,14 @@ TEST_CASE("short: store: the quota is kept by what was used longest ago") {
   CHECK(stats.disk_bytes <= kQuota);
   CHECK(store->find_session(pinned));
   CHECK(store->find_session(held));
-  CHECK(store->find_session_by_name("chat 59"));
+  CHECK(store->find_session_by_name("chat 139"));
   CHECK_FALSE(store->find_session_by_name("chat 0"));
   CHECK(store->verify(std::nullopt)->damage.empty());
 }
 
 TEST_CASE("short: store: a quota full of pinned sessions refuses, and says why") {
   const TemporaryDirectory directory;
-  constexpr std::uint64_t kQuota = 1 << 20;
+  constexpr std::uint64_t kQuota = 4 << 20;
   const std::unique_ptr<Store> store = open_store(small_packs(directory, kQuota));
   const SessionDescription description = small_session("full");
   const SessionId id = store->create_session(description).value().id;
@@ -160,7 +160,7 @@ TEST_CASE("short: store: a quota full of pinned sessions refuses, and says why")
   }
   REQUIRE_FALSE(commit);
   CHECK(commit.error().code == Errc::disk_full);
-  CHECK(commit.error().message.find("quota of 1048576 bytes") != std::string::npos);
+  CHECK(commit.error().message.find("quota of 4194304 bytes") != std::string::npos);
   CHECK(size_on_disk(directory.path()) <= kQuota);
   CHECK(store->find_session(id)->n_token == n - 500);
   CHECK(store->verify(std::nullopt)->damage.empty());
