@@ -12,7 +12,7 @@ namespace kvault::torture {
 namespace {
 
 constexpr std::uint64_t kQuota = std::uint64_t{4} << 20U;  // the least
-constexpr std::uint64_t kStepsPerStore = 400;
+constexpr std::uint64_t kStepsPerStore = 4000;
 
 std::uint64_t size_of(const std::filesystem::path& directory) {
   std::uint64_t bytes = 0;
