@@ -9,13 +9,15 @@
 namespace kvault {
 namespace {
 
-/// 1: records belonged to one session each; nothing of it is read, the packs say it all.
-constexpr std::uint64_t kCatalogVersion = 2;
+/// Of older ones nothing is read, the packs say it all. 1: records belonged to one session each; 2:
+/// no family.
+constexpr std::uint64_t kCatalogVersion = 3;
 
 constexpr const char* kTables = R"(
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE session (
-  id BLOB PRIMARY KEY, name TEXT NOT NULL UNIQUE, description BLOB NOT NULL,
+  id BLOB PRIMARY KEY, family BLOB NOT NULL, name TEXT NOT NULL UNIQUE,
+  description BLOB NOT NULL,
   commit_number INTEGER NOT NULL, n_token INTEGER NOT NULL, n_page INTEGER NOT NULL,
   created_at_s INTEGER NOT NULL, committed_at_s INTEGER NOT NULL, last_used_at_s INTEGER NOT NULL,
   attributes BLOB NOT NULL, expires_at_s INTEGER NOT NULL, root_prefix BLOB NOT NULL,
@@ -79,10 +81,10 @@ Result<std::uint64_t> one_number(sqlite::Database& database, std::string_view qu
 
 }  // namespace
 
-Result<Catalog> Catalog::open(const std::filesystem::path& path) {
+Result<Catalog> Catalog::open(const std::filesystem::path& path, CatalogSeal seal) {
   KVAULT_CHECK(check_wal(path.native() + "-wal"));
   KVAULT_TRY(sqlite::Database database, sqlite::Database::open(path));
-  Catalog catalog(std::move(database));
+  Catalog catalog(std::move(database), std::move(seal));
   sqlite::Database& opened = catalog.database_;
   KVAULT_TRY(const std::uint64_t version, one_number(opened, "PRAGMA user_version"));
   if (version == 0) {

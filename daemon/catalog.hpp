@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/base/result.hpp"
+#include "daemon/catalog_seal.hpp"
 #include "daemon/session_state.hpp"
 #include "daemon/sqlite.hpp"
 
@@ -16,6 +17,7 @@ namespace kvault {
 /// A session without its records.
 struct SessionRow {
   SessionId id;
+  SessionId family;  ///< SessionState::family
   std::string name;
   std::uint64_t commit_number = 0;
   std::uint64_t n_token = 0;
@@ -55,7 +57,7 @@ class Catalog {
  public:
   /// Opens or creates. Errc::corrupt: damaged, or of a version this build does not know; rebuild
   /// it. A new catalog, or one whose making was cut short, has is_empty().
-  static Result<Catalog> open(const std::filesystem::path& path);
+  static Result<Catalog> open(const std::filesystem::path& path, CatalogSeal seal = {});
 
   /// Whether fill() never succeeded.
   bool is_empty() const { return is_empty_; }
@@ -77,6 +79,7 @@ class Catalog {
 
   Result<std::optional<SessionRow>> find(const SessionId& id);
   Result<std::optional<SessionRow>> find_by_name(std::string_view name);
+  /// By name, or in a sealed catalog by the hash of the name.
   Result<std::vector<SessionRow>> list(std::string_view after_name, std::uint64_t limit);
   /// The least recently used first.
   Result<std::vector<SessionRow>> list_by_use();
@@ -84,6 +87,8 @@ class Catalog {
   /// Errc::not_found where there is no such session.
   Result<SessionState> load(const SessionId& id);
   Result<SessionDescription> description(const SessionId& id);
+  Result<SessionId> family(const SessionId& id);
+  Result<std::uint64_t> n_session_of_family(const SessionId& family);
   Result<CatalogTotals> totals();
   /// Packs that hold something live.
   Result<std::vector<PackUse>> pack_uses();
@@ -101,12 +106,17 @@ class Catalog {
   Result<> checkpoint();
 
  private:
-  explicit Catalog(sqlite::Database database) : database_(std::move(database)) {}
+  Catalog(sqlite::Database database, CatalogSeal seal)
+      : database_(std::move(database)), seal_(std::move(seal)) {}
+  Result<SessionRow> row_from(const sqlite::Statement& statement) const;
+  Result<std::vector<SessionRow>> all_rows(sqlite::Statement& statement) const;
+  Result<std::optional<SessionRow>> one_row(sqlite::Statement& statement) const;
   Result<> put_session(const SessionState& session);
   Result<> put_records(const SessionState& session);
   Result<> drop_other_records(const SessionState& session);
 
   sqlite::Database database_;
+  CatalogSeal seal_;
   bool is_empty_ = false;
   bool is_outdated_ = false;
 };

@@ -66,7 +66,7 @@ Result<std::string> check_session(Catalog& catalog, const PackSet& packs, const 
   const Result<RecordHeader> header = packs.read_head(pack, state.place.offset_bytes, head);
   if (!header) return std::string();
   if (header->kind != RecordKind::commit) return session + "its commit record is none";
-  const Result<CommitMeta> meta = parse_commit_meta(*header, head);
+  const Result<CommitMeta> meta = parse_commit_meta(*header, head, packs.keys());
   if (!meta) return std::string();
   const std::string difference = disagreement(state, *header, *meta);
   return difference.empty() ? std::string() : session + difference;

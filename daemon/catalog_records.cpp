@@ -102,7 +102,8 @@ Result<> Catalog::drop_other_records(const SessionState& session) {
 Result<SessionState> Catalog::load(const SessionId& id) {
   KVAULT_TRY(std::optional<SessionRow> row, find(id));
   if (!row) return fail(Errc::not_found, message("there is no session ", to_hex(id)));
-  SessionState state{.id = id, .commit_number = row->commit_number, .place = row->place};
+  SessionState state{
+      .id = id, .family = row->family, .commit_number = row->commit_number, .place = row->place};
   state.meta.n_token = row->n_token;
   state.meta.n_page = row->n_page;
   state.meta.created_at_s = row->created_at_s;

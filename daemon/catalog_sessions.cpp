@@ -10,7 +10,7 @@ SELECT id, name, commit_number, n_token, n_page, created_at_s, committed_at_s, l
        attributes, root_prefix, pack_number, offset_bytes, length_bytes, transaction_number,
        checksum,
        (SELECT coalesce(sum(length_bytes), 0) FROM record WHERE record.session = session.id),
-       (SELECT count(*) FROM record WHERE record.session = session.id)
+       (SELECT count(*) FROM record WHERE record.session = session.id), family, description
 FROM session )";
 
 Result<SessionId> id_from(std::span<const std::byte> blob) {
@@ -27,17 +27,26 @@ Result<SessionAttributes> attributes_from(std::span<const std::byte> blob) {
   return take_attributes(reader);
 }
 
-Result<SessionRow> row_from(const sqlite::Statement& statement) {
+}  // namespace
+
+Result<SessionRow> Catalog::row_from(const sqlite::Statement& statement) const {
   SessionRow row;
   KVAULT_TRY(row.id, id_from(statement.blob(0)));
+  KVAULT_TRY(row.family, id_from(statement.blob(17)));
   row.name = statement.text(1);
+  if (seal_.is_sealing()) {
+    KVAULT_TRY(const auto description, seal_.unseal(row.family, statement.blob(18)));
+    KVAULT_TRY(SessionDescription described, parse_description(description));
+    row.name = std::move(described.name);
+  }
   row.commit_number = statement.number(2);
   row.n_token = statement.number(3);
   row.n_page = statement.number(4);
   row.created_at_s = statement.number(5);
   row.committed_at_s = statement.number(6);
   row.last_used_at_s = statement.number(7);
-  KVAULT_TRY(row.attributes, attributes_from(statement.blob(8)));
+  KVAULT_TRY(const auto attributes, seal_.unseal(row.family, statement.blob(8)));
+  KVAULT_TRY(row.attributes, attributes_from(attributes));
   const std::span<const std::byte> root = statement.blob(9);
   if (root.size() != row.root_prefix.size()) {
     return fail(Errc::corrupt, message("catalog: a root prefix of ", root.size(), " bytes"));
@@ -54,7 +63,7 @@ Result<SessionRow> row_from(const sqlite::Statement& statement) {
 }
 
 /// The rest of a statement of kSelectRow.
-Result<std::vector<SessionRow>> all_rows(sqlite::Statement& statement) {
+Result<std::vector<SessionRow>> Catalog::all_rows(sqlite::Statement& statement) const {
   std::vector<SessionRow> rows;
   for (;;) {
     KVAULT_TRY(const bool found, statement.next());
@@ -64,11 +73,13 @@ Result<std::vector<SessionRow>> all_rows(sqlite::Statement& statement) {
   }
 }
 
-Result<std::optional<SessionRow>> one_row(sqlite::Statement& statement) {
+Result<std::optional<SessionRow>> Catalog::one_row(sqlite::Statement& statement) const {
   KVAULT_TRY(std::vector<SessionRow> rows, all_rows(statement));
   if (rows.empty()) return std::optional<SessionRow>();
   return std::optional<SessionRow>(std::move(rows.front()));
 }
+
+namespace {
 
 /// The rest of a statement whose only column is a session's id.
 Result<std::vector<SessionId>> all_ids(sqlite::Statement& statement) {
@@ -84,14 +95,15 @@ Result<std::vector<SessionId>> all_ids(sqlite::Statement& statement) {
 }  // namespace
 
 Result<> Catalog::put_session(const SessionState& session) {
-  KVAULT_TRY(const std::vector<std::byte> description,
-             serialise_description(session.meta.description));
+  KVAULT_TRY(std::vector<std::byte> description, serialise_description(session.meta.description));
+  KVAULT_TRY(description, seal_.seal(session.family, description));
   std::vector<std::byte> attributes;
   ByteWriter writer(attributes);
   put_attributes(writer, session.meta.attributes);
+  KVAULT_TRY(attributes, seal_.seal(session.family, attributes));
   KVAULT_TRY(sqlite::Statement statement,
              database_.prepare(
-                 "INSERT INTO session VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
+                 "INSERT INTO session VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
                  "ON CONFLICT (id) DO UPDATE SET name=excluded.name, "
                  "description=excluded.description, commit_number=excluded.commit_number, "
                  "n_token=excluded.n_token, n_page=excluded.n_page, "
@@ -103,22 +115,23 @@ Result<> Catalog::put_session(const SessionState& session) {
                  "length_bytes=excluded.length_bytes, "
                  "transaction_number=excluded.transaction_number, checksum=excluded.checksum"));
   return statement.bind(0, session.id.bytes)
-      .bind(1, session.meta.description.name)
-      .bind(2, description)
-      .bind(3, session.commit_number)
-      .bind(4, session.meta.n_token)
-      .bind(5, session.meta.n_page)
-      .bind(6, session.meta.created_at_s)
-      .bind(7, session.meta.committed_at_s)
+      .bind(1, session.family.bytes)
+      .bind(2, seal_.name_column(session.meta.description.name))
+      .bind(3, description)
+      .bind(4, session.commit_number)
+      .bind(5, session.meta.n_token)
+      .bind(6, session.meta.n_page)
+      .bind(7, session.meta.created_at_s)
       .bind(8, session.meta.committed_at_s)
-      .bind(9, attributes)
-      .bind(10, session.meta.attributes.expires_at_s)
-      .bind(11, session.root_prefix)
-      .bind(12, session.place.pack_number)
-      .bind(13, session.place.offset_bytes)
-      .bind(14, session.place.length_bytes)
-      .bind(15, session.place.transaction)
-      .bind(16, session.place.checksum)
+      .bind(9, session.meta.committed_at_s)
+      .bind(10, attributes)
+      .bind(11, session.meta.attributes.expires_at_s)
+      .bind(12, session.root_prefix)
+      .bind(13, session.place.pack_number)
+      .bind(14, session.place.offset_bytes)
+      .bind(15, session.place.length_bytes)
+      .bind(16, session.place.transaction)
+      .bind(17, session.place.checksum)
       .run();
 }
 
@@ -163,14 +176,14 @@ Result<std::optional<SessionRow>> Catalog::find(const SessionId& id) {
 
 Result<std::optional<SessionRow>> Catalog::find_by_name(std::string_view name) {
   KVAULT_TRY(sqlite::Statement statement, database_.prepare(message(kSelectRow, "WHERE name = ?")));
-  statement.bind(0, name);
+  statement.bind(0, seal_.name_column(name));
   return one_row(statement);
 }
 
 Result<std::vector<SessionRow>> Catalog::list(std::string_view after_name, std::uint64_t limit) {
   KVAULT_TRY(sqlite::Statement statement,
              database_.prepare(message(kSelectRow, "WHERE name > ? ORDER BY name LIMIT ?")));
-  statement.bind(0, after_name).bind(1, limit);
+  statement.bind(0, seal_.name_column(after_name)).bind(1, limit);
   return all_rows(statement);
 }
 
@@ -190,10 +203,27 @@ Result<std::vector<SessionId>> Catalog::expired(std::uint64_t now_s) {
 
 Result<SessionDescription> Catalog::description(const SessionId& id) {
   KVAULT_TRY(sqlite::Statement statement,
-             database_.prepare("SELECT description FROM session WHERE id = ?"));
+             database_.prepare("SELECT family, description FROM session WHERE id = ?"));
   KVAULT_TRY(const bool found, statement.bind(0, id.bytes).next());
   if (!found) return fail(Errc::not_found, message("there is no session ", to_hex(id)));
-  return parse_description(statement.blob(0));
+  KVAULT_TRY(const SessionId family, id_from(statement.blob(0)));
+  KVAULT_TRY(const auto description, seal_.unseal(family, statement.blob(1)));
+  return parse_description(description);
+}
+
+Result<SessionId> Catalog::family(const SessionId& id) {
+  KVAULT_TRY(sqlite::Statement statement,
+             database_.prepare("SELECT family FROM session WHERE id = ?"));
+  KVAULT_TRY(const bool found, statement.bind(0, id.bytes).next());
+  if (!found) return fail(Errc::not_found, message("there is no session ", to_hex(id)));
+  return id_from(statement.blob(0));
+}
+
+Result<std::uint64_t> Catalog::n_session_of_family(const SessionId& family) {
+  KVAULT_TRY(sqlite::Statement statement,
+             database_.prepare("SELECT count(*) FROM session WHERE family = ?"));
+  KVAULT_CHECK(statement.bind(0, family.bytes).next());
+  return statement.number(0);
 }
 
 Result<std::vector<SessionId>> Catalog::sessions_with_prefix(const PrefixKey& prefix,

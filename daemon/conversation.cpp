@@ -1,7 +1,6 @@
 #include "daemon/conversation.hpp"
 
 #include <algorithm>
-#include <string_view>
 
 #include "daemon/session_lookup.hpp"
 
@@ -10,34 +9,13 @@ namespace {
 
 using wire::MessageType;
 
-/// A name that may appear in a log line.
-Result<> check_app_name(std::string_view name) {
-  const auto is_control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; };
-  if (name.empty() || name.size() > wire::kAppNameSizeMax ||
-      std::any_of(name.begin(), name.end(), is_control)) {
-    return fail(Errc::invalid_argument,
-                message("the app's name has ", name.size(), " bytes; it must have 1 to ",
-                        wire::kAppNameSizeMax, " without control characters"));
-  }
-  return {};
-}
-
-/// The highest version both sides speak.
-Result<std::uint16_t> agree_on_version(std::uint32_t proto_min, std::uint32_t proto_max) {
-  const std::uint32_t version = std::min(proto_max, wire::kProtocolMax);
-  if (proto_min > proto_max || version < std::max(proto_min, wire::kProtocolMin)) {
-    return fail(Errc::version,
-                message("the app speaks protocol versions ", proto_min, " to ", proto_max,
-                        ", kvaultd ", wire::kProtocolMin, " to ", wire::kProtocolMax));
-  }
-  return static_cast<std::uint16_t>(version);
-}
-
 }  // namespace
 
 void Conversation::on_frame(const Header& header, Body& body) {
   if (!has_greeted()) {
     greet(header, body);
+  } else if (is_entering_) {
+    say_goodbye(Error{Errc::protocol, "a frame before the answer to Hello"});
   } else if (header.version != version_) {
     say_goodbye(Error{Errc::protocol, message("a frame of protocol version ", header.version,
                                               " on a connection of version ", version_)});
@@ -58,38 +36,12 @@ void Conversation::update_reading() {
   }
 }
 
-void Conversation::greet(const Header& header, const Body& body) {
-  const auto attempt = [&]() -> Result<> {
-    if (header.type != MessageType::hello || header.version != 0 || header.request_id == 0) {
-      return fail(Errc::protocol, "the first frame must be Hello, of version 0, with a request id");
-    }
-    KVAULT_TRY(const wire::Hello* hello, wire::verified<wire::Hello>(body));
-    const std::string_view app_name(hello->app_name()->data(), hello->app_name()->size());
-    KVAULT_CHECK(check_app_name(app_name));
-    KVAULT_TRY(version_, agree_on_version(hello->proto_min(), hello->proto_max()));
-    app_name_ = app_name;
-    return {};
-  };
-  if (const Result<> greeted = attempt(); !greeted) {
-    refuse(header, greeted.error());
-    connection_.close_after_output();
-    return;
-  }
-  host_.log_greeting(connection_, app_name_);
-  answer(header, [this](flatbuffers::FlatBufferBuilder& builder) {
-    const auto server_id = builder.CreateString(host_.server_id());
-    const auto server_version = builder.CreateString(KVAULT_VERSION_STRING);
-    const auto data_directory = builder.CreateString(host_.data_directory());
-    return wire::CreateHelloOk(builder, version_, server_id, server_version, data_directory,
-                               wire::kBodySizeMax, wire::kCreditBytes, wire::kRequestsMax,
-                               wire::kSessionsOpenMax, wire::kRecordsPendingMax);
-  });
-}
-
 void Conversation::dispatch(const Header& header, Body& body) {
   switch (header.type) {
     case MessageType::ping:
       return on_ping(header);
+    case MessageType::cancel:
+      return with(header, body, &Conversation::on_cancel);
     case MessageType::shutdown:
       return on_shutdown(header);
     case MessageType::stats:
@@ -140,15 +92,36 @@ void Conversation::on_ping(const Header& header) {
   });
 }
 
+void Conversation::on_cancel(const Header& header, const wire::Cancel& request) {
+  const auto entry = requests_.find(request.request());
+  if (entry != requests_.end()) entry->second->cancel();
+  answer_done(header);
+}
+
 void Conversation::on_shutdown(const Header& header) {
   answer_done(header);
   host_.stop();
 }
 
 void Conversation::on_stats(const Header& header) {
-  const auto run = [](Store& store) { return store.stats(); };
-  submit_request(header, run, [header](Conversation& self, const StoreStats& stats) {
+  struct Answer {
+    StoreStats stats;
+    std::vector<NamespaceUse> namespaces;
+  };
+  const auto run = [number = store_](Stores& stores) -> Result<Answer> {
+    KVAULT_TRY(const StoreStats stats, stores.at(number).stats());
+    return Answer{stats, stores.uses()};
+  };
+  submit_to_all(header.body_size, run, [header](Conversation& self, const Result<Answer>& result) {
+    if (!result) return self.refuse(header, result.error());
+    const StoreStats& stats = result->stats;
     self.answer(header, [&](flatbuffers::FlatBufferBuilder& builder) {
+      std::vector<flatbuffers::Offset<wire::NamespaceUse>> uses;
+      for (const NamespaceUse& use : result->namespaces) {
+        const auto name = builder.CreateString(use.name);
+        uses.push_back(wire::CreateNamespaceUse(builder, name, use.size_bytes, use.n_client));
+      }
+      const auto namespaces = builder.CreateVector(uses);
       const auto n_task = static_cast<std::uint32_t>(self.host_.storage().n_pending());
       const StoreCounters& done = stats.counters;
       return wire::CreateStatsOk(
@@ -156,35 +129,61 @@ void Conversation::on_stats(const Header& header) {
           stats.live_bytes, stats.pack_bytes, self.host_.n_connection(), n_task, stats.disk_bytes,
           stats.quota_bytes, self.host_.uptime_s(), done.n_commit, done.written_bytes,
           done.n_evicted, done.n_expired, done.n_pack_deleted, done.n_compaction, done.moved_bytes,
-          done.n_damage);
+          done.n_damage, namespaces);
     });
   });
 }
+
+/// What others wait for at most while a session is verified.
+constexpr std::uint64_t kVerifyBytesPerTurn = std::uint64_t{32} << 20U;
 
 void Conversation::on_verify(const Header& header, const wire::VerifySession& request) {
-  const auto run = [text = request.session()->str(),
-                    repair = request.repair()](Store& store) -> Result<VerifyReport> {
+  auto job = std::make_shared<Verification>();
+  job->session = request.session()->str();
+  if (!request.repair()) return verify(header, std::move(job));
+  const auto run = [text = job->session](Store& store) -> Result<VerifyReport> {
     KVAULT_TRY(const SessionInfo info, find_session(store, text));
-    return repair ? store.repair(info.id) : store.verify(info.id);
+    return store.repair(info.id);
   };
   submit_request(header, run, [header](Conversation& self, const VerifyReport& report) {
-    self.answer(header, [&](flatbuffers::FlatBufferBuilder& builder) {
-      std::vector<flatbuffers::Offset<flatbuffers::String>> damage;
-      for (const std::string& sentence : report.damage) {
-        if (damage.size() == wire::kDamagePerReport) break;
-        const std::size_t size = std::min<std::size_t>(sentence.size(), 1024);
-        damage.push_back(builder.CreateString(sentence.data(), size));
-      }
-      const auto sentences = builder.CreateVector(damage);
-      return wire::CreateVerifySessionOk(builder, report.n_record, report.bytes,
-                                         report.damage.size(), sentences);
-    });
+    self.answer_verified(header, report);
   });
 }
 
-void Conversation::release_hold(ConversationHost& host, const SessionId& session) {
-  const auto run = [session](Store& store) {
-    store.release(session);
+/// One turn of it, then the next, as long as the client is there and waits.
+void Conversation::verify(const Header& header, std::shared_ptr<Verification> job) {
+  const auto run = [job](Store& store) -> Result<bool> {
+    if (!job->id) {
+      KVAULT_TRY(const SessionInfo info, find_session(store, job->session));
+      job->id = info.id;
+    }
+    return store.verify_part(*job->id, job->cursor, kVerifyBytesPerTurn, job->report);
+  };
+  submit_request(header, run, [header, job](Conversation& self, bool is_done) {
+    if (!is_done) return self.verify(header, job);
+    self.answer_verified(header, job->report);
+  });
+}
+
+void Conversation::answer_verified(const Header& header, const VerifyReport& report) {
+  answer(header, [&](flatbuffers::FlatBufferBuilder& builder) {
+    std::vector<flatbuffers::Offset<flatbuffers::String>> damage;
+    for (const std::string& sentence : report.damage) {
+      if (damage.size() == wire::kDamagePerReport) break;
+      const std::size_t size = std::min<std::size_t>(sentence.size(), 1024);
+      damage.push_back(builder.CreateString(sentence.data(), size));
+    }
+    const auto sentences = builder.CreateVector(damage);
+    return wire::CreateVerifySessionOk(builder, report.n_record, report.bytes, report.damage.size(),
+                                       sentences);
+  });
+}
+
+void Conversation::release_hold(ConversationHost& host, StoreNumber store,
+                                const SessionId& session) {
+  const auto run = [store, session](Stores& stores) {
+    // Closed meanwhile: its holds went with it.
+    if (Store* open = stores.find(store)) open->release(session);
     return true;
   };
   host.storage().submit(run, [](bool) {});
@@ -206,11 +205,13 @@ void Conversation::say_goodbye(const Error& error) {
 }
 
 void Conversation::on_closed() {
-  if (uploads_.empty() && open_.empty() && !host_.leases().is_holder(connection_.id())) return;
+  if (uploads_.empty() && open_.empty() && !host_.leases().is_holder(connection_.id())) {
+    return leave(host_, store_);
+  }
   std::vector<SharedUpload> dropped;
   for (auto& [id, upload] : uploads_) dropped.push_back(std::move(upload));
   uploads_.clear();
-  for (const auto& [session, write] : open_) release_hold(host_, session);
+  for (const auto& [session, write] : open_) release_hold(host_, store_, session);
   open_.clear();
   // The leases go after what the client had asked for is done, so that the next writer sees it.
   auto run = [dropped = std::move(dropped)](Store& store) {
@@ -221,7 +222,8 @@ void Conversation::on_closed() {
     return true;
   };
   auto finish = [&host = host_, id = connection_.id()](bool) { host.leases().release_all(id); };
-  host_.storage().submit(std::move(run), std::move(finish));
+  host_.storage().submit(on_store(store_, std::move(run)), std::move(finish));
+  leave(host_, store_);
 }
 
 }  // namespace kvault

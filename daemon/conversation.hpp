@@ -6,11 +6,13 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "daemon/connection.hpp"
 #include "daemon/lease_table.hpp"
+#include "daemon/request_state.hpp"
 #include "daemon/storage_thread.hpp"
 
 namespace kvault {
@@ -30,6 +32,7 @@ class ConversationHost {
   virtual std::uint64_t uptime_s() const = 0;
   virtual std::uint32_t n_connection() const = 0;
   virtual void log_greeting(const Connection& connection, const std::string& app_name) = 0;
+  virtual void log_opening(const std::string& namespace_name, const OpenReport& report) = 0;
   /// Ends the daemon once what is queued is done.
   virtual void stop() = 0;
 };
@@ -50,6 +53,7 @@ class Conversation {
   /// The connection is over: drops what was not committed, then gives the leases back.
   void on_closed();
 
+  /// Whether the client has said Hello, answered or not.
   bool has_greeted() const noexcept { return version_ != 0; }
 
  private:
@@ -64,6 +68,13 @@ class Conversation {
     std::optional<RecordHandle> handle;
   };
   using SharedUpload = std::shared_ptr<Upload>;
+  /// A session that is being verified, turn by turn. Its task and this conversation take turns too.
+  struct Verification {
+    std::string session;
+    std::optional<SessionId> id;
+    VerifyCursor cursor;
+    VerifyReport report;
+  };
   /// The record whose data frames are coming in; `upload` is null once it is refused.
   struct Incoming {
     Header request;
@@ -73,15 +84,21 @@ class Conversation {
   };
 
   void greet(const Header& header, const Body& body);
+  void enter(const Header& header, NamespaceRequest request);
+  void answer_greeting(const Header& header);
   void dispatch(const Header& header, Body& body);
   void on_ping(const Header& header);
+  void on_cancel(const Header& header, const wire::Cancel& request);
   void on_shutdown(const Header& header);
   void on_stats(const Header& header);
   void on_verify(const Header& header, const wire::VerifySession& request);
+  void verify(const Header& header, std::shared_ptr<Verification> job);
+  void answer_verified(const Header& header, const VerifyReport& report);
 
   void on_create(const Header& header, const wire::CreateSession& request);
   void on_open(const Header& header, const wire::OpenSession& request);
   void open(const Header& header, const DescribedSession& session, bool write);
+  void remove(const Header& header, const SessionId& id, bool destroy);
   void on_close_session(const Header& header, const wire::CloseSession& request);
   void on_list(const Header& header, const wire::ListSessions& request);
   void on_inspect(const Header& header, const wire::InspectSession& request);
@@ -118,22 +135,42 @@ class Conversation {
   /// `bytes` is what the task holds of the client's data.
   template <class Run, class Done>
   void submit(std::uint64_t bytes, Run run, Done done);
+  /// The same for what concerns more than this client's store: `run(stores)`.
+  template <class Run, class Done>
+  void submit_to_all(std::uint64_t bytes, Run run, Done done);
+  /// `run` of this client's store, as a task of the storage thread.
+  template <class Run>
+  static auto on_store(StoreNumber number, Run run) {
+    return
+        [number, run = std::move(run)](Stores& stores) mutable { return run(stores.at(number)); };
+  }
   /// Gives back what Store::hold() took, once what was asked before is done.
-  static void release_hold(ConversationHost& host, const SessionId& session);
+  static void release_hold(ConversationHost& host, StoreNumber store, const SessionId& session);
+  /// Gives back what Stores::enter() took, likewise.
+  static void leave(ConversationHost& host, StoreNumber store);
   /// Likewise for a request: an error of `run` is its refusal, a value goes to `done(self, value)`.
+  /// Where nobody waits for the answer any more when its turn comes, it is not run.
   template <class Run, class Done>
   void submit_request(const Header& request, Run run, Done done);
+  /// The same for who asks by itself whether somebody waits: `run(store, state)`.
+  template <class Run, class Done>
+  void submit_tracked(const Header& request, Run run, Done done);
 
   Connection& connection_;
   ConversationHost& host_;
   std::uint16_t version_ = 0;  ///< 0 before the handshake
   std::string app_name_;
+  std::string namespace_name_;  ///< "": the shared one
+  bool is_encrypted_ = false;
+  bool is_entering_ = false;  ///< the answer to Hello is under way
+  StoreNumber store_ = kSharedStore;
 
   std::map<SessionId, bool> open_;                 ///< session -> for writing
   std::map<std::uint64_t, SharedUpload> uploads_;  ///< by request id of BeginRecord
   std::optional<Incoming> incoming_;
   std::uint64_t credit_bytes_ = wire::kCreditBytes;
 
+  std::map<std::uint64_t, std::shared_ptr<RequestState>> requests_;  ///< under way, by id
   std::uint32_t n_waiting_ = 0;  ///< tasks of this client that are not done
   std::uint64_t waiting_bytes_ = 0;
 };
@@ -160,6 +197,11 @@ void Conversation::with(const Header& header, const Body& body,
 
 template <class Run, class Done>
 void Conversation::submit(std::uint64_t bytes, Run run, Done done) {
+  submit_to_all(bytes, on_store(store_, std::move(run)), std::move(done));
+}
+
+template <class Run, class Done>
+void Conversation::submit_to_all(std::uint64_t bytes, Run run, Done done) {
   ++n_waiting_;
   waiting_bytes_ += bytes;
   auto finish = [&host = host_, id = connection_.id(), bytes,
@@ -176,14 +218,30 @@ void Conversation::submit(std::uint64_t bytes, Run run, Done done) {
 
 template <class Run, class Done>
 void Conversation::submit_request(const Header& request, Run run, Done done) {
-  auto settle = [request, done = std::move(done)](Conversation& self, auto result) mutable {
+  using Answer = std::invoke_result_t<Run&, Store&>;
+  auto in_time = [run = std::move(run)](Store& store, const RequestState& state) mutable -> Answer {
+    KVAULT_CHECK(state.check());
+    return run(store);
+  };
+  submit_tracked(request, std::move(in_time), std::move(done));
+}
+
+template <class Run, class Done>
+void Conversation::submit_tracked(const Header& request, Run run, Done done) {
+  const auto state = std::make_shared<RequestState>(request.payload_offset);
+  requests_[request.request_id] = state;
+  auto tracked = [state, run = std::move(run)](Store& store) mutable { return run(store, *state); };
+  auto settle = [request, state, done = std::move(done)](Conversation& self, auto result) mutable {
+    const auto entry = self.requests_.find(request.request_id);
+    // A client may use an id twice; the later request is the one it can cancel.
+    if (entry != self.requests_.end() && entry->second == state) self.requests_.erase(entry);
     if (result) {
       done(self, std::move(*result));
     } else {
       self.refuse(request, result.error());
     }
   };
-  submit(request.body_size, std::move(run), std::move(settle));
+  submit(request.body_size, std::move(tracked), std::move(settle));
 }
 
 }  // namespace kvault

@@ -39,10 +39,11 @@ void Conversation::on_update(const Header& header, const wire::UpdateSession& re
 }
 
 void Conversation::on_fork(const Header& header, const wire::ForkSession& request) {
-  const auto run = [text = request.session()->str(), n_token = request.n_token(),
-                    name = request.name()->str()](Store& store) -> Result<ForkInfo> {
+  const auto run =
+      [text = request.session()->str(), n_token = request.n_token(), name = request.name()->str(),
+       key = wire::from_wire(request.request_key())](Store& store) -> Result<ForkInfo> {
     KVAULT_TRY(const SessionInfo source, find_session(store, text));
-    return store.fork_session(source.id, n_token, name);
+    return store.fork_session(source.id, n_token, name, key);
   };
   submit_request(header, run, [header](Conversation& self, const ForkInfo& fork) {
     self.answer(header, [&](Builder& builder) {

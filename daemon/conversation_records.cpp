@@ -138,14 +138,17 @@ void Conversation::on_commit(const Header& header, const wire::Commit& request) 
                        .n_token = request.n_token(),
                        .kept_n_token = request.kept_n_token(),
                        .kept_n_page = request.kept_n_page(),
-                       .records = {}};
-  auto run = [session, commit = std::move(commit),
-              uploads = std::move(*uploads)](Store& store) mutable -> Result<CommitInfo> {
+                       .records = {},
+                       .request_key = wire::from_wire(request.request_key())};
+  auto run = [session, commit = std::move(commit), uploads = std::move(*uploads)](
+                 Store& store, const RequestState& state) mutable -> Result<CommitInfo> {
     for (const SharedUpload& upload : uploads) {
       if (upload->handle) commit.records.push_back(*upload->handle);
     }
-    if (commit.records.size() == uploads.size()) return store.commit(session, commit);
+    const Result<> in_time = state.check();
+    if (in_time && commit.records.size() == uploads.size()) return store.commit(session, commit);
     for (const RecordHandle handle : commit.records) KVAULT_CHECK(store.abort_record(handle));
+    KVAULT_CHECK(in_time);
     return fail(Errc::incomplete, message(uploads.size() - commit.records.size(), " of ",
                                           uploads.size(), " records were refused"));
   };
@@ -156,7 +159,7 @@ void Conversation::on_commit(const Header& header, const wire::Commit& request) 
                                   info.shared_bytes);
     });
   };
-  submit_request(header, std::move(run), done);
+  submit_tracked(header, std::move(run), done);
 }
 
 Result<std::vector<Conversation::SharedUpload>> Conversation::take_uploads(

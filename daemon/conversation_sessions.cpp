@@ -48,9 +48,10 @@ flatbuffers::Offset<wire::AttachOk> to_wire(Builder& builder, const Attachment& 
 void Conversation::on_create(const Header& header, const wire::CreateSession& request) {
   Result<SessionDescription> description = wire::from_wire(*request.description());
   if (!description) return refuse(header, description.error());
-  const auto run = [description =
-                        std::move(*description)](Store& store) -> Result<DescribedSession> {
-    KVAULT_TRY(SessionInfo info, store.create_session(description));
+  const auto run =
+      [description = std::move(*description),
+       key = wire::from_wire(request.request_key())](Store& store) -> Result<DescribedSession> {
+    KVAULT_TRY(SessionInfo info, store.create_session(description, key));
     return DescribedSession{std::move(info), description};
   };
   submit_request(header, run, [header](Conversation& self, const DescribedSession& created) {
@@ -72,16 +73,17 @@ void Conversation::on_open(const Header& header, const wire::OpenSession& reques
                     offered = std::move(offered)](Store& store) -> Result<DescribedSession> {
     KVAULT_TRY(DescribedSession session, describe_session(store, text));
     if (offered) KVAULT_CHECK(check_identity(session.description, *offered));
+    KVAULT_TRY(session.key, store.key_of(session.info.id));
     KVAULT_CHECK(store.hold(session.info.id));  // last: whoever fails holds nothing
     return session;
   };
   ++n_waiting_;
   // Not submit(): where the client is gone by then, its hold goes back.
-  auto finish = [&host = host_, id = connection_.id(), header,
+  auto finish = [&host = host_, id = connection_.id(), store = store_, header,
                  write = request.write()](const Result<DescribedSession>& session) {
     Conversation* self = host.find(id);
     if (self == nullptr) {
-      if (session) release_hold(host, session->info.id);
+      if (session) release_hold(host, store, session->info.id);
       return;
     }
     --self->n_waiting_;
@@ -92,7 +94,7 @@ void Conversation::on_open(const Header& header, const wire::OpenSession& reques
     }
     self->update_reading();
   };
-  host_.storage().submit(run, std::move(finish));
+  host_.storage().submit(on_store(store_, run), std::move(finish));
 }
 
 /// pre: the store holds the session for this open.
@@ -111,7 +113,8 @@ void Conversation::open(const Header& header, const DescribedSession& session, b
     return host_.leases().acquire(id, std::move(holder));
   };
   const Result<> done = attempt();
-  if (!done || is_open) release_hold(host_, id);  // one hold for each session that is open here
+  if (!done || is_open)
+    release_hold(host_, store_, id);  // one hold for each session that is open here
   if (!done) return refuse(header, done.error());
   // Opening for reading what one writes already does not take the lease away.
   open_[id] = write || (is_open && entry->second);
@@ -120,7 +123,7 @@ void Conversation::open(const Header& header, const DescribedSession& session, b
 
 void Conversation::on_close_session(const Header& header, const wire::CloseSession& request) {
   const SessionId id = wire::from_wire(*request.session_id());
-  if (open_.erase(id) > 0) release_hold(host_, id);
+  if (open_.erase(id) > 0) release_hold(host_, store_, id);
   const auto run = [dropped = take_uploads_of(id)](Store& store) -> Result<bool> {
     for (const SharedUpload& upload : dropped) {
       if (upload->handle) KVAULT_CHECK(store.abort_record(*upload->handle));
@@ -129,7 +132,7 @@ void Conversation::on_close_session(const Header& header, const wire::CloseSessi
   };
   submit(header.body_size, run, [header, id](Conversation& self, const Result<bool>& result) {
     // An open that was under way when the close came is closed too.
-    if (self.open_.erase(id) > 0) release_hold(self.host_, id);
+    if (self.open_.erase(id) > 0) release_hold(self.host_, self.store_, id);
     self.host_.leases().release(id, self.connection_.id());
     if (!result) return self.refuse(header, result.error());
     self.answer_done(header);
@@ -165,23 +168,32 @@ void Conversation::on_delete(const Header& header, const wire::DeleteSession& re
     return find_session(store, text);
   };
   // Found first, then leased so that no writer slips in, then removed.
-  submit_request(header, find, [header](Conversation& self, const SessionInfo& info) {
-    const SessionId id = info.id;
-    const ConnectionId connection = self.connection_.id();
-    LeaseTable& leases = self.host_.leases();
-    if (!leases.is_held_by(id, connection)) {
-      LeaseTable::Holder holder{connection, self.app_name_, self.connection_.peer().process_id};
-      const Result<> acquired = leases.acquire(id, std::move(holder));
-      if (!acquired) return self.refuse(header, acquired.error());
+  submit_request(
+      header, find,
+      [header, destroy = request.destroy()](Conversation& self, const SessionInfo& info) {
+        self.remove(header, info.id, destroy);
+      });
+}
+
+void Conversation::remove(const Header& header, const SessionId& id, bool destroy) {
+  LeaseTable& leases = host_.leases();
+  if (!leases.is_held_by(id, connection_.id())) {
+    LeaseTable::Holder holder{connection_.id(), app_name_, connection_.peer().process_id};
+    const Result<> acquired = leases.acquire(id, std::move(holder));
+    if (!acquired) return refuse(header, acquired.error());
+  }
+  const auto run = [id, destroy](Store& store) {
+    return destroy ? store.destroy_session(id) : store.remove_session(id);
+  };
+  submit(0, run, [header, id](Conversation& self, const Result<>& removed) {
+    if (!removed) {
+      if (!self.open_.contains(id)) self.host_.leases().release(id, self.connection_.id());
+      return self.refuse(header, removed.error());
     }
-    const auto remove = [id](Store& store) { return store.remove_session(id); };
-    self.submit(0, remove, [header, id](Conversation& then, const Result<>& removed) {
-      if (then.open_.erase(id) > 0) release_hold(then.host_, id);
-      then.take_uploads_of(id);  // the store has aborted their records
-      then.host_.leases().release(id, then.connection_.id());
-      if (!removed) return then.refuse(header, removed.error());
-      then.answer_done(header);
-    });
+    if (self.open_.erase(id) > 0) release_hold(self.host_, self.store_, id);
+    self.take_uploads_of(id);  // the store has aborted their records
+    self.host_.leases().release(id, self.connection_.id());
+    self.answer_done(header);
   });
 }
 

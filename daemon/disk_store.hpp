@@ -28,6 +28,7 @@ class DiskStore final : public Store {
     StoreOptions options;
     FileLock lock;
     NamespaceKey key;
+    std::shared_ptr<SessionKeys> keys;  ///< null where the store is not encrypted
     PackSet packs;
     Catalog catalog;
     OpenReport report;
@@ -38,16 +39,19 @@ class DiskStore final : public Store {
 
   const OpenReport& open_report() const override { return parts_.report; }
 
-  Result<SessionInfo> create_session(const SessionDescription& description) override;
+  Result<SessionInfo> create_session(const SessionDescription& description,
+                                     const RequestKey& request_key) override;
   Result<SessionInfo> find_session(const SessionId& id) override;
   Result<SessionInfo> find_session_by_name(std::string_view name) override;
   Result<DescribedSession> describe(const SessionId& id) override;
   Result<std::vector<SessionInfo>> list_sessions(std::string_view after_name,
                                                  std::uint32_t limit) override;
   Result<> remove_session(const SessionId& id) override;
+  Result<> destroy_session(const SessionId& id) override;
+  Result<std::optional<SessionKey>> key_of(const SessionId& id) override;
   Result<SessionInfo> update_session(const SessionId& id, const SessionChange& change) override;
-  Result<ForkInfo> fork_session(const SessionId& source, std::uint64_t n_token,
-                                std::string name) override;
+  Result<ForkInfo> fork_session(const SessionId& source, std::uint64_t n_token, std::string name,
+                                const RequestKey& request_key) override;
   Result<MatchInfo> match(const SessionDescription& description,
                           std::span<const std::uint32_t> token_ids) override;
   Result<> hold(const SessionId& id) override;
@@ -63,7 +67,10 @@ class DiskStore final : public Store {
 
   Result<Attachment> attach(const SessionId& session) override;
   Result<StoreStats> stats() override;
+  std::uint64_t own_bytes() const override;
   Result<VerifyReport> verify(const std::optional<SessionId>& session) override;
+  Result<bool> verify_part(const SessionId& session, VerifyCursor& cursor, std::uint64_t bytes_max,
+                           VerifyReport& report) override;
   Result<VerifyReport> repair(const SessionId& session) override;
   Result<MaintainReport> maintain() override;
 
@@ -81,7 +88,14 @@ class DiskStore final : public Store {
   Catalog& catalog() { return parts_.catalog; }
   Result<> before_catalog() const;
   Result<> require_name_is_free(std::string_view name);
+  /// The session of this name, if a request with this key made it; Errc::already_exists for another
+  /// one.
+  Result<std::optional<SessionInfo>> made_before(std::string_view name,
+                                                 const RequestKey& request_key);
   Result<const SessionDescription*> description_of(const SessionId& id);
+  Result<std::optional<SessionKey>> key_of_family(const SessionId& family) const;
+  /// Destroys the key of a family without sessions.
+  Result<> destroy_unused_key(const SessionId& family);
   Result<PrefixKey> root_prefix_of(const SessionDescription& description) const;
   Result<Pending::iterator> find_pending(RecordHandle handle);
   void drop_pending(Pending::iterator record);
@@ -106,7 +120,12 @@ class DiskStore final : public Store {
   Result<KeptPosition> kept_position_of(const SessionState& state, std::uint64_t n_token);
 
   Result<KeptPosition> kept_before(const SessionState& state, std::uint64_t limit);
-  void verify_session(const SessionState& state, VerifyReport& report);
+  void note_damage(const SessionState& state, std::string_view what, const Error& error,
+                   VerifyReport& report);
+  void verify_commit(const SessionState& state, VerifyReport& report);
+  /// The records behind the cursor, until bytes_max are read; true: that was all.
+  bool verify_records(const SessionState& state, VerifyCursor& cursor, std::uint64_t bytes_max,
+                      VerifyReport& report);
   /// Of the packs that hold something live.
   Result<> verify_pack_headers(VerifyReport& report);
 
@@ -118,7 +137,7 @@ class DiskStore final : public Store {
                          MaintainReport& report);
   Result<bool> evict_one(MaintainReport& report);
   Result<> save_uses();
-  std::uint64_t disk_bytes() const;
+  std::uint64_t disk_bytes() const;  ///< what counts towards the quota
   std::uint64_t room_bytes() const;
 
   struct DeadPack {

@@ -6,12 +6,14 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
 
 #include "core/base/result.hpp"
 #include "core/format/pack_header.hpp"
+#include "core/format/session_key.hpp"
 #include "core/os/file.hpp"
 #include "daemon/store.hpp"
 
@@ -33,6 +35,7 @@ class PackSet {
     std::filesystem::path directory;
     std::uint64_t pack_size_bytes_max = 0;
     std::function<Result<>(StoreStep, const std::filesystem::path&)> on_step;
+    std::shared_ptr<KeyFinder> keys{};  ///< of sealed records; null in a store without them
   };
   struct Entry {
     std::optional<std::uint64_t> pack_id;  ///< empty: the header is damaged
@@ -66,6 +69,9 @@ class PackSet {
 
   /// Whether the pack's header is on the disk as it should be.
   Result<> check_header(PackName pack) const;
+
+  /// For whoever parses what was read.
+  KeyFinder* keys() const { return options_.keys.get(); }
 
   const std::map<PackName, Entry>& entries() const { return entries_; }
   std::uint64_t total_bytes() const;

@@ -76,8 +76,8 @@ Result<> check_same(const RecordHeader& header, const LiveRecord& live) {
 
 /// Digests of a session's pages, in order. pre: the record is there, and the page before is done.
 Result<> add_digest(const NamespaceKey& secret, const RecordHeader& header,
-                    std::span<const std::byte> head, SessionState& state) {
-  KVAULT_TRY(const PayloadMeta meta, parse_payload_meta(header, head));
+                    std::span<const std::byte> head, KeyFinder* keys, SessionState& state) {
+  KVAULT_TRY(const PayloadMeta meta, parse_payload_meta(header, head, keys));
   const std::uint64_t first = header.first_token;
   std::optional<PrefixKey> parent = state.root_prefix;
   if (first > 0) parent = state.page_digests[first - kPageTokens].prefix;
@@ -96,6 +96,9 @@ Result<SessionState> adopt(const PackSet& packs, const NamespaceKey& secret,
   KVAULT_TRY(const std::vector<std::byte> identity, serialise_identity(state.meta.description));
   state.root_prefix = root_prefix(secret, identity);
   std::vector<std::byte> head;
+  const PackName log{PackKind::log, candidate.pack_number};
+  KVAULT_TRY(const RecordHeader commit, packs.read_head(log, candidate.offset_bytes, head));
+  KVAULT_TRY(state.family, family_of(commit, head));
   for (const LiveRecord& live : state.meta.records) {
     if (live.transaction == candidate.header.transaction) {
       KVAULT_CHECK(verify_live_record(packs, live));
@@ -103,9 +106,21 @@ Result<SessionState> adopt(const PackSet& packs, const NamespaceKey& secret,
     KVAULT_TRY(const RecordHeader header,
                packs.read_head({live.pack_kind, live.pack_number}, live.offset_bytes, head));
     KVAULT_CHECK(check_same(header, live));
-    if (live.kind == RecordKind::page) KVAULT_CHECK(add_digest(secret, header, head, state));
+    if (live.kind == RecordKind::page)
+      KVAULT_CHECK(add_digest(secret, header, head, packs.keys(), state));
   }
   return state;
+}
+
+/// A session whose key was destroyed is removed, as by a tombstone.
+Result<bool> is_key_gone(const PackSet& packs, const Candidate& candidate) {
+  if (!candidate.header.is_sealed || packs.keys() == nullptr) return false;
+  std::vector<std::byte> head;
+  const PackName pack{PackKind::log, candidate.pack_number};
+  KVAULT_TRY(const RecordHeader header, packs.read_head(pack, candidate.offset_bytes, head));
+  KVAULT_TRY(const SessionId family, family_of(header, head));
+  const Result<const SecretKey*> key = packs.keys()->find(family);
+  return !key && key.error().code == Errc::not_found;
 }
 
 Result<> take_newest(const PackSet& packs, const NamespaceKey& secret,
@@ -117,6 +132,8 @@ Result<> take_newest(const PackSet& packs, const NamespaceKey& secret,
   });
   for (const Candidate& candidate : candidates) {
     if (candidate.header.kind == RecordKind::tombstone) return {};
+    KVAULT_TRY(const bool is_destroyed, is_key_gone(packs, candidate));
+    if (is_destroyed) return {};
     Result<SessionState> state = adopt(packs, secret, candidate);
     if (state) {
       rebuilt.sessions.push_back(std::move(*state));
@@ -174,7 +191,7 @@ std::string name_set_apart(const std::string& name, const SessionId& id) {
 Result<std::vector<std::byte>> read_live_record(const PackSet& packs, const LiveRecord& live) {
   KVAULT_TRY(std::vector<std::byte> bytes,
              read_record(packs, place_of(live).pack, live.offset_bytes));
-  KVAULT_TRY(const RecordHeader header, verify_record(bytes));
+  KVAULT_TRY(const RecordHeader header, verify_record(bytes, packs.keys()));
   KVAULT_CHECK(check_same(header, live));
   return bytes;
 }
@@ -188,13 +205,13 @@ Result<RecordHeader> verify_commit_record(const PackSet& packs, const SessionId&
                                           const CommitPlace& place, CommitMeta& meta) {
   const PackName pack{PackKind::log, place.pack_number};
   KVAULT_TRY(const std::vector<std::byte> bytes, read_record(packs, pack, place.offset_bytes));
-  KVAULT_TRY(const RecordHeader header, verify_record(bytes));
+  KVAULT_TRY(const RecordHeader header, verify_record(bytes, packs.keys()));
   if (header.kind != RecordKind::commit || header.session != session ||
       header.checksum != place.checksum || header.transaction != place.transaction) {
     return fail(Errc::corrupt, message("the record at ", place.offset_bytes, " of ",
                                        file_name_of(pack), " is not the commit it should be"));
   }
-  KVAULT_TRY(meta, parse_commit_meta(header, bytes));
+  KVAULT_TRY(meta, parse_commit_meta(header, bytes, packs.keys()));
   return header;
 }
 

@@ -84,6 +84,7 @@ class Server final : public ConnectionOwner, public ConversationHost {
     return static_cast<std::uint32_t>(clients_.size());
   }
   void log_greeting(const Connection& connection, const std::string& app_name) override;
+  void log_opening(const std::string& namespace_name, const OpenReport& report) override;
 
   void finish_stopping();
   std::uint64_t now_ms() const { return uv_now(loop_.get()); }
@@ -108,7 +109,8 @@ class Server final : public ConnectionOwner, public ConversationHost {
   ConnectionId next_connection_id_ = 1;
   std::uint64_t started_at_ms_ = 0;
   std::uint64_t last_client_at_ms_ = 0;
-  std::uint64_t maintain_at_ms_ = 0;  ///< when the store's next housekeeping is due
+  std::uint64_t last_frame_at_ns_ = 0;  ///< by uv_hrtime()
+  std::uint64_t maintain_at_ms_ = 0;    ///< when the store's next housekeeping is due
   bool is_maintaining_ = false;
   bool stopping_ = false;
   bool is_socket_passed_ = false;           ///< the socket file is not ours

@@ -20,8 +20,15 @@ flatbuffers::Offset<wire::SessionOk> to_wire(wire::Builder& builder,
                                              const DescribedSession& session) {
   const auto info = to_wire(builder, session.info);
   const auto description = wire::to_wire(builder, session.description);
+  flatbuffers::Offset<flatbuffers::Vector<std::uint8_t>> key;
+  wire::SessionId family;
+  if (session.key) {
+    family = wire::to_wire(session.key->family);
+    key = wire::to_wire(builder, session.key->key);
+  }
   return wire::CreateSessionOk(builder, info, description,
-                               static_cast<std::uint32_t>(session.info.n_record));
+                               static_cast<std::uint32_t>(session.info.n_record),
+                               session.key ? &family : nullptr, key);
 }
 
 }  // namespace kvault

@@ -38,6 +38,8 @@ inline RecordPlace place_of(const LiveRecord& live) {
 /// pages it names.
 struct SessionState {
   SessionId id{};
+  SessionId
+      family{};  ///< whose key seals it: the session it began with; zero where it is in the clear
   std::uint64_t commit_number = 0;
   CommitPlace place{};
   CommitMeta meta{};

@@ -4,9 +4,9 @@
 
 namespace kvault {
 
-StorageThread::StorageThread(std::unique_ptr<Store> store, std::function<void()> wake)
-    : store_(std::move(store)), wake_(std::move(wake)) {
-  KVAULT_ASSERT(store_ != nullptr && wake_);
+StorageThread::StorageThread(std::unique_ptr<Stores> stores, std::function<void()> wake)
+    : stores_(std::move(stores)), wake_(std::move(wake)) {
+  KVAULT_ASSERT(stores_ != nullptr && wake_);
   thread_ = std::thread([this] { work(); });
 }
 
@@ -51,7 +51,7 @@ void StorageThread::work() {
       task = std::move(queued_.front());
       queued_.pop_front();
     }
-    task->run(*store_);
+    task->run(*stores_);
     // Within the lock: once finish_completed() has seen the last task, wake_ is not called again.
     const std::lock_guard lock(mutex_);
     finished_.push_back(std::move(task));

@@ -9,7 +9,7 @@
 #include <thread>
 #include <utility>
 
-#include "daemon/store.hpp"
+#include "daemon/stores.hpp"
 
 namespace kvault {
 
@@ -20,22 +20,22 @@ class StorageTask {
   StorageTask(const StorageTask&) = delete;
   StorageTask& operator=(const StorageTask&) = delete;
   virtual ~StorageTask() = default;
-  virtual void run(Store& store) = 0;  ///< on the storage thread
-  virtual void finish() = 0;           ///< on the loop thread, in the order of submission
+  virtual void run(Stores& stores) = 0;  ///< on the storage thread
+  virtual void finish() = 0;             ///< on the loop thread, in the order of submission
 };
 
-/// The one thread that owns the Store. Tasks run in the order of submission, so what a client asked
-/// before it died is done before its leases are given back. All calls from the loop thread.
+/// The one thread that owns the stores. Tasks run in the order of submission, so what a client
+/// asked before it died is done before its leases are given back. All calls from the loop thread.
 class StorageThread {
  public:
   /// `wake` is called on the storage thread whenever finished tasks wait for finish_completed().
-  StorageThread(std::unique_ptr<Store> store, std::function<void()> wake);
+  StorageThread(std::unique_ptr<Stores> stores, std::function<void()> wake);
   StorageThread(const StorageThread&) = delete;
   StorageThread& operator=(const StorageThread&) = delete;
   /// Runs what is queued, then joins. Tasks whose finish() has not run by then are dropped.
   ~StorageThread();
 
-  /// Queues `run(store)` for the storage thread; `finish(result)` follows on the loop thread.
+  /// Queues `run(stores)` for the storage thread; `finish(result)` follows on the loop thread.
   template <class Run, class Finish>
   void submit(Run run, Finish finish) {
     push(std::make_unique<Task<Run, Finish>>(std::move(run), std::move(finish)));
@@ -50,19 +50,19 @@ class StorageThread {
   class Task final : public StorageTask {
    public:
     Task(Run run, Finish finish) : run_(std::move(run)), finish_(std::move(finish)) {}
-    void run(Store& store) override { result_.emplace(run_(store)); }
+    void run(Stores& stores) override { result_.emplace(run_(stores)); }
     void finish() override { finish_(std::move(*result_)); }
 
    private:
     Run run_;
     Finish finish_;
-    std::optional<std::invoke_result_t<Run&, Store&>> result_;
+    std::optional<std::invoke_result_t<Run&, Stores&>> result_;
   };
 
   void push(std::unique_ptr<StorageTask> task);
   void work();
 
-  const std::unique_ptr<Store> store_;
+  const std::unique_ptr<Stores> stores_;
   const std::function<void()> wake_;
   std::size_t n_pending_ = 0;  // loop thread only
 

@@ -61,11 +61,28 @@ Result<> DiskStore::require_name_is_free(std::string_view name) {
               message("a session called '", name, "' exists: ", to_hex(existing->id)));
 }
 
-Result<SessionInfo> DiskStore::create_session(const SessionDescription& description) {
+Result<std::optional<SessionInfo>> DiskStore::made_before(std::string_view name,
+                                                          const RequestKey& request_key) {
+  if (request_key != RequestKey()) {
+    KVAULT_TRY(const auto row, catalog().find_by_name(name));
+    if (row && row->attributes.made_by == request_key) return std::optional(info_of(*row));
+  }
+  KVAULT_CHECK(require_name_is_free(name));
+  return std::optional<SessionInfo>();
+}
+
+Result<SessionInfo> DiskStore::create_session(const SessionDescription& description,
+                                              const RequestKey& request_key) {
   KVAULT_CHECK(check_description(description));
-  KVAULT_CHECK(require_name_is_free(description.name));
+  KVAULT_TRY(const auto made, made_before(description.name, request_key));
+  if (made) return *made;
   SessionState state;
+  state.meta.attributes.made_by = request_key;
   randombytes_buf(state.id.bytes.data(), state.id.bytes.size());
+  if (parts_.keys) {
+    KVAULT_CHECK(parts_.keys->create(state.id));
+    state.family = state.id;
+  }
   state.meta.description = description;
   state.meta.created_at_s = state.meta.committed_at_s = seconds_since_1970();
   KVAULT_TRY(state.root_prefix, root_prefix_of(description));
@@ -121,7 +138,41 @@ Result<> DiskStore::remove_session(const SessionId& id) {
   KVAULT_CHECK(catalog().remove(id));
   descriptions_.erase(id);
   used_at_s_.erase(id);
+  // The session is gone either way; what fails here is done by the next opening.
+  if (parts_.keys) static_cast<void>(destroy_unused_key(row->family).has_value());
   return {};
+}
+
+Result<> DiskStore::destroy_unused_key(const SessionId& family) {
+  KVAULT_TRY(const std::uint64_t n_session, catalog().n_session_of_family(family));
+  if (n_session > 0) return {};
+  return parts_.keys->destroy(family);
+}
+
+Result<> DiskStore::destroy_session(const SessionId& id) {
+  if (!parts_.keys) {
+    return fail(Errc::unsupported,
+                "only sessions of an encrypted namespace can be destroyed: their key is");
+  }
+  KVAULT_TRY(const SessionId family, catalog().family(id));
+  KVAULT_TRY(const std::uint64_t n_session, catalog().n_session_of_family(family));
+  if (n_session > 1) {
+    return fail(Errc::busy, message("session ", to_hex(id), " shares its key with ", n_session - 1,
+                                    " others, forks of the same chat; they must go first"));
+  }
+  KVAULT_CHECK(remove_session(id));
+  return destroy_unused_key(family);
+}
+
+Result<std::optional<SessionKey>> DiskStore::key_of_family(const SessionId& family) const {
+  if (!parts_.keys) return std::optional<SessionKey>();
+  KVAULT_TRY(const SecretKey* key, parts_.keys->find(family));
+  return std::optional<SessionKey>(SessionKey{family, *key});
+}
+
+Result<std::optional<SessionKey>> DiskStore::key_of(const SessionId& id) {
+  KVAULT_TRY(const SessionId family, catalog().family(id));
+  return key_of_family(family);
 }
 
 Result<SessionInfo> DiskStore::update_session(const SessionId& id, const SessionChange& change) {

@@ -15,6 +15,7 @@
 #include "core/format/description.hpp"
 #include "core/format/record.hpp"
 #include "core/format/record_check.hpp"
+#include "core/format/session_key.hpp"
 #include "daemon/kept_position.hpp"
 
 namespace kvault {
@@ -39,6 +40,12 @@ struct StoreOptions {
   std::uint64_t quota_bytes = 0;
   /// Records begun and neither committed nor aborted, over all sessions.
   std::uint32_t n_pending_record_max = 65536;
+  /// Makes the store an encrypted one: what it keeps is sealed under keys that are sealed under
+  /// this one (docs/format.md, section 7). Always the same, or never any, for a directory:
+  /// Errc::permission, unsupported.
+  std::optional<SecretKey> secret{};
+  /// What else counts towards the quota, asked on the store's thread; null: nothing.
+  std::function<std::uint64_t()> other_bytes{};
   /// Called before each step with the file it is about to change or sync; an error it returns is
   /// taken for the step's own. Tests only.
   std::function<Result<>(StoreStep, const std::filesystem::path&)> on_step;
@@ -74,6 +81,8 @@ struct SessionInfo {
 struct DescribedSession {
   SessionInfo info;
   SessionDescription description;
+  /// For who reads or writes the session; given by nothing but key_of().
+  std::optional<SessionKey> key{};
 };
 
 /// What update_session() changes; what is empty stays as it is.
@@ -134,6 +143,7 @@ struct CommitRequest {
   std::uint64_t kept_n_token = 0;
   std::uint64_t kept_n_page = 0;
   std::vector<RecordHandle> records{};  ///< finished, of this session, in any order
+  RequestKey request_key{};  ///< not zero: a commit that was made by it is not made twice
 };
 
 struct CommitInfo {
@@ -182,6 +192,13 @@ struct VerifyReport {
   std::optional<std::uint64_t> first_damaged_token;
 };
 
+/// How far verify_part() has come with a session.
+struct VerifyCursor {
+  bool is_begun = false;
+  RecordKind kind = RecordKind::page;  ///< of the last record that was read
+  std::uint64_t first_token = 0;
+};
+
 /// What maintain() did.
 struct MaintainReport {
   std::vector<SessionId> removed;  ///< expired or evicted
@@ -210,23 +227,32 @@ class Store {
 
   virtual const OpenReport& open_report() const = 0;
 
-  /// Errc::already_exists for a name in use.
-  virtual Result<SessionInfo> create_session(const SessionDescription& description) = 0;
+  /// Errc::already_exists for a name in use. With a request key that is not zero, here and below: a
+  /// session that was made by this very request is the answer to it.
+  virtual Result<SessionInfo> create_session(const SessionDescription& description,
+                                             const RequestKey& request_key = {}) = 0;
   virtual Result<SessionInfo> find_session(const SessionId& id) = 0;
   virtual Result<SessionInfo> find_session_by_name(std::string_view name) = 0;
   virtual Result<DescribedSession> describe(const SessionId& id) = 0;
-  /// At most `limit` sessions whose names are above `after_name`, by name; "" begins.
+  /// At most `limit` sessions behind `after_name`, "" begins: by name, or in an encrypted store in
+  /// an order of its own.
   virtual Result<std::vector<SessionInfo>> list_sessions(std::string_view after_name,
                                                          std::uint32_t limit) = 0;
   /// Its pending records are aborted. Bytes that no other session shares are freed by maintain().
   virtual Result<> remove_session(const SessionId& id) = 0;
+  /// The same, and returns when its key is destroyed: nobody can read its bytes again, wherever a
+  /// copy of them lies. Errc::unsupported in a store that is not encrypted; busy while a fork of
+  /// it, or what it is a fork of, shares the key.
+  virtual Result<> destroy_session(const SessionId& id) = 0;
+  /// What seals the session; empty in a store that is not encrypted.
+  virtual Result<std::optional<SessionKey>> key_of(const SessionId& id) = 0;
   /// Name, labels, pin, expiry: a new commit record of the same state. Errc::already_exists.
   virtual Result<SessionInfo> update_session(const SessionId& id, const SessionChange& change) = 0;
 
   /// A new session that begins with the first n_token tokens of another, or fewer: kept_position()
   /// decides. Shares the records; nothing is copied. Errc::out_of_range, already_exists.
   virtual Result<ForkInfo> fork_session(const SessionId& source, std::uint64_t n_token,
-                                        std::string name) = 0;
+                                        std::string name, const RequestKey& request_key = {}) = 0;
   /// The session of the same identity and shape that shares the longest usable prefix with
   /// `token_ids`: whole pages, and beyond them the tail of a session that ends there.
   virtual Result<MatchInfo> match(const SessionDescription& description,
@@ -261,8 +287,14 @@ class Store {
 
   virtual Result<Attachment> attach(const SessionId& session) = 0;
   virtual Result<StoreStats> stats() = 0;
+  /// Of all files of this store, StoreOptions::other_bytes not counted.
+  virtual std::uint64_t own_bytes() const = 0;
   /// Reads every byte of one session, or of all. Damage is a result, not an error.
   virtual Result<VerifyReport> verify(const std::optional<SessionId>& session) = 0;
+  /// A part of verify(), so that others get their turn: goes on behind `cursor`, reads at least one
+  /// record and stops once bytes_max are read. True: that was all.
+  virtual Result<bool> verify_part(const SessionId& session, VerifyCursor& cursor,
+                                   std::uint64_t bytes_max, VerifyReport& report) = 0;
   /// verify(), then takes a damaged session back to the newest position before the damage, as a
   /// commit of its own. Errc::busy while somebody holds the session. Bytes that the system does not
   /// let us read are no damage to cut away: its error (Errc::io, ...), and nothing changes.

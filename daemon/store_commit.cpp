@@ -3,6 +3,7 @@
 #include <set>
 #include <tuple>
 
+#include "core/format/sealed_record.hpp"
 #include "daemon/clock.hpp"
 #include "daemon/disk_store.hpp"
 #include "daemon/manifest.hpp"
@@ -74,12 +75,20 @@ Result<CommitInfo> DiskStore::commit(const SessionId& session, const CommitReque
 Result<CommitInfo> DiskStore::commit_records(const SessionId& session, const CommitRequest& request,
                                              std::vector<PendingRecord>& records) {
   KVAULT_TRY(const SessionState before, catalog().load(session));
+  if (request.request_key != RequestKey() &&
+      before.meta.attributes.made_by == request.request_key &&
+      before.commit_number == request.expected_commit_number + 1) {
+    return CommitInfo{.commit_number = before.commit_number,
+                      .n_token = before.meta.n_token,
+                      .n_page = before.meta.n_page};
+  }
   if (request.expected_commit_number != before.commit_number) {
     return fail(Errc::conflict,
                 message("session '", before.meta.description.name, "' is at commit ",
                         before.commit_number, ", not ", request.expected_commit_number));
   }
   SessionState after{.id = session,
+                     .family = before.family,
                      .commit_number = before.commit_number + 1,
                      .root_prefix = before.root_prefix,
                      .page_digests = before.page_digests};
@@ -92,6 +101,7 @@ Result<CommitInfo> DiskStore::commit_records(const SessionId& session, const Com
     added.push_back(live_of(record, transaction));
   }
   KVAULT_TRY(after.meta, next_manifest(before.meta, request, added));
+  after.meta.attributes.made_by = request.request_key;
   KVAULT_CHECK(set_page_keys(before, records));
   KVAULT_CHECK(write_heads(records));
   set_checksums(after.meta.records, records);
@@ -196,6 +206,8 @@ Result<> DiskStore::write_commits(std::span<SessionState> states, std::set<PackN
     entry.header.commit_number = state.commit_number;
     entry.header.transaction = state.place.transaction;
     KVAULT_TRY(entry.meta, serialise_commit_meta(state.meta));
+    KVAULT_TRY(const std::optional<SessionKey> key, key_of_family(state.family));
+    if (key) entry.meta = seal_meta(entry.header, *key, entry.meta);
   }
   KVAULT_CHECK(write_log(entries, std::move(touched)));
   for (std::size_t i = 0; i < states.size(); ++i) states[i].place = entries[i].place;

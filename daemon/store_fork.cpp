@@ -44,7 +44,7 @@ Result<PayloadMeta> DiskStore::payload_meta_of(const LiveRecord& live) {
   std::vector<std::byte> head;
   KVAULT_TRY(const RecordHeader header,
              packs().read_head(place_of(live).pack, live.offset_bytes, head));
-  return parse_payload_meta(header, head);
+  return parse_payload_meta(header, head, packs().keys());
 }
 
 Result<KeptPosition> DiskStore::kept_position_of(const SessionState& state, std::uint64_t n_token) {
@@ -60,15 +60,21 @@ Result<KeptPosition> DiskStore::kept_position_of(const SessionState& state, std:
 }
 
 Result<ForkInfo> DiskStore::fork_session(const SessionId& source, std::uint64_t n_token,
-                                         std::string name) {
+                                         std::string name, const RequestKey& request_key) {
   KVAULT_CHECK(check_session_name(name));
-  KVAULT_CHECK(require_name_is_free(name));
+  KVAULT_TRY(const auto made, made_before(name, request_key));
   KVAULT_TRY(const SessionState from, catalog().load(source));
   if (n_token > from.meta.n_token) {
     return fail(Errc::out_of_range, message("session '", from.meta.description.name, "' has ",
                                             from.meta.n_token, " tokens, not ", n_token));
   }
   KVAULT_TRY(const KeptPosition kept, kept_position_of(from, n_token));
+  if (made) {
+    KeptPosition then = kept;  // the source may have moved on since
+    then.n_token = made->attributes.forked_at_token;
+    then.exact = kept.exact && then.n_token == kept.n_token;
+    return ForkInfo{*made, then};
+  }
   const CommitRequest request{
       .n_token = kept.n_token, .kept_n_token = kept.n_token, .kept_n_page = kept.n_page};
   SessionState fork = from;
@@ -77,7 +83,8 @@ Result<ForkInfo> DiskStore::fork_session(const SessionId& source, std::uint64_t 
   fork.commit_number = 0;
   fork.meta.description.name = std::move(name);
   fork.meta.created_at_s = fork.meta.committed_at_s = seconds_since_1970();
-  fork.meta.attributes = {.forked_from = source, .forked_at_token = kept.n_token};
+  fork.meta.attributes = {
+      .forked_from = source, .forked_at_token = kept.n_token, .made_by = request_key};
   fork.place = {.transaction = next_transaction_++};
   KVAULT_CHECK(write_commits({&fork, 1}, {}));
   KVAULT_CHECK(before_catalog());

@@ -14,18 +14,30 @@ constexpr double kDeadShare = 0.5;
 /// What one call of maintain() moves at most, so that others get their turn.
 constexpr std::uint64_t kMoveBytesPerStep = std::uint64_t{32} << 20U;
 
-}  // namespace
-
-std::uint64_t DiskStore::disk_bytes() const {
-  std::uint64_t bytes = parts_.packs.total_bytes();
+/// Of the files that lie in the directory itself.
+std::uint64_t bytes_in(const std::filesystem::path& directory) {
+  std::uint64_t bytes = 0;
   std::error_code error;
-  for (std::filesystem::directory_iterator entry(parts_.options.directory, error), end;
-       !error && entry != end; entry.increment(error)) {
+  for (std::filesystem::directory_iterator entry(directory, error), end; !error && entry != end;
+       entry.increment(error)) {
     std::error_code ignored;
     const std::uintmax_t size = entry->is_regular_file(ignored) ? entry->file_size(ignored) : 0;
     if (!ignored) bytes += size;
   }
   return bytes;
+}
+
+}  // namespace
+
+std::uint64_t DiskStore::own_bytes() const {
+  const std::filesystem::path& directory = parts_.options.directory;
+  std::uint64_t bytes = parts_.packs.total_bytes() + bytes_in(directory);
+  if (parts_.keys) bytes += bytes_in(directory / "keys");
+  return bytes;
+}
+
+std::uint64_t DiskStore::disk_bytes() const {
+  return own_bytes() + (parts_.options.other_bytes ? parts_.options.other_bytes() : 0);
 }
 
 /// What may be in use before records are refused: the quota, less what compaction, commits and the
@@ -139,7 +151,8 @@ Result<> DiskStore::make_room(std::uint64_t length_bytes, MaintainReport& report
   return fail(Errc::disk_full,
               message("the quota of ", parts_.options.quota_bytes, " bytes has no room for ",
                       length_bytes, " more: ", disk_bytes(),
-                      " are in use, by sessions that are open, pinned or locked by readers"));
+                      " are in use, by sessions that are open, pinned, locked by readers or of ",
+                      "other namespaces"));
 }
 
 Result<MaintainReport> DiskStore::maintain() {

@@ -96,28 +96,72 @@ Result<> fill_from_packs(Catalog& catalog, const PackSet& packs, const Namespace
   return catalog.fill(rebuilt.sessions, rebuilt.epoch, held);
 }
 
+/// What a store keeps to itself.
+struct Secrets {
+  NamespaceKey page_secret{};
+  std::shared_ptr<SessionKeys> keys{};  ///< null where it is not encrypted
+  CatalogSeal catalog_seal{};
+};
+
+/// A store is encrypted from its first opening on, or never: its file namespace.key, or the folder
+/// of keys, says which.
+Result<Secrets> open_secrets(const std::filesystem::path& directory,
+                             const std::optional<SecretKey>& secret) {
+  const std::filesystem::path page_secret_path = directory / "namespace.key";
+  const std::filesystem::path keys_path = directory / "keys";
+  Secrets secrets;
+  std::error_code ignored;
+  if (!secret) {
+    if (std::filesystem::exists(keys_path, ignored)) {
+      return fail(Errc::permission, message(directory.native(), " is encrypted: it needs its key"));
+    }
+    KVAULT_TRY(secrets.page_secret, load_or_create_namespace_key(page_secret_path));
+    return secrets;
+  }
+  if (std::filesystem::exists(page_secret_path, ignored)) {
+    return fail(Errc::unsupported,
+                message(directory.native(), " is not encrypted, and cannot become so"));
+  }
+  const SecretKey page_secret = secret->derive("kvpages_");
+  std::copy(page_secret.bytes().begin(), page_secret.bytes().end(), secrets.page_secret.begin());
+  KVAULT_TRY(SessionKeys keys, SessionKeys::open(keys_path, secret->derive("kvkeys__")));
+  secrets.keys = std::make_shared<SessionKeys>(std::move(keys));
+  secrets.catalog_seal = CatalogSeal(secret->derive("kvnames_"), secrets.keys);
+  return secrets;
+}
+
+/// Keys of sessions whose removal was cut short, or whose creation was.
+Result<> destroy_unused_keys(SessionKeys& keys, Catalog& catalog) {
+  KVAULT_TRY(const std::vector<SessionId> families, keys.families());
+  for (const SessionId& family : families) {
+    KVAULT_TRY(const std::uint64_t n_session, catalog.n_session_of_family(family));
+    if (n_session == 0) KVAULT_CHECK(keys.destroy(family));
+  }
+  return {};
+}
+
 /// What lies at `path`; filled from the packs where that is nothing. Errc::corrupt: put it aside.
 Result<Catalog> open_or_fill(const std::filesystem::path& path, const PackSet& packs,
-                             const NamespaceKey& secret, OpenReport& report) {
+                             const Secrets& secrets, OpenReport& report) {
   std::error_code ignored;
   const bool was_missing = !std::filesystem::exists(path, ignored);
-  KVAULT_TRY(Catalog catalog, Catalog::open(path));
+  KVAULT_TRY(Catalog catalog, Catalog::open(path, secrets.catalog_seal));
   if (!catalog.is_empty()) return catalog;
   KVAULT_CHECK(sync_directory(path.parent_path()));
   report.is_catalog_rebuilt = !packs.entries().empty();
   if (report.is_catalog_rebuilt) {
     report.rebuild_reason = was_missing ? "the catalog is missing" : "the catalog is empty";
   }
-  KVAULT_CHECK(fill_from_packs(catalog, packs, secret, {}, report));
+  KVAULT_CHECK(fill_from_packs(catalog, packs, secrets.page_secret, {}, report));
   return catalog;
 }
 
 /// The catalog, rebuilt from the packs where it is missing, damaged or does not fit them.
 Result<Catalog> open_catalog(const std::filesystem::path& path, const PackSet& packs,
-                             const NamespaceKey& secret, OpenReport& report) {
+                             const Secrets& secrets, OpenReport& report) {
   std::vector<SessionRow> rows_before;
   {
-    Result<Catalog> opened = open_or_fill(path, packs, secret, report);
+    Result<Catalog> opened = open_or_fill(path, packs, secrets, report);
     Result<std::string> mismatch = std::string();
     const bool is_outdated = opened && opened->is_outdated();
     if (is_outdated) {
@@ -135,9 +179,9 @@ Result<Catalog> open_catalog(const std::filesystem::path& path, const PackSet& p
     }
   }
   KVAULT_TRY(report.quarantined_catalog, quarantine(path));
-  KVAULT_TRY(Catalog catalog, Catalog::open(path));
+  KVAULT_TRY(Catalog catalog, Catalog::open(path, secrets.catalog_seal));
   KVAULT_CHECK(sync_directory(path.parent_path()));
-  KVAULT_CHECK(fill_from_packs(catalog, packs, secret, rows_before, report));
+  KVAULT_CHECK(fill_from_packs(catalog, packs, secrets.page_secret, rows_before, report));
   return catalog;
 }
 
@@ -158,22 +202,27 @@ Result<std::unique_ptr<Store>> Store::open(StoreOptions options) {
   const std::filesystem::path directory = options.directory;
   KVAULT_CHECK(make_directories(directory));
   KVAULT_TRY(FileLock lock, FileLock::acquire(directory / "lock"));
-  KVAULT_TRY(const NamespaceKey key, load_or_create_namespace_key(directory / "namespace.key"));
+  KVAULT_TRY(Secrets secrets, open_secrets(directory, options.secret));
   options.pack_size_bytes_max = pack_size_for(options);
   KVAULT_TRY(PackSet packs, PackSet::open({.directory = directory / "packs",
                                            .pack_size_bytes_max = options.pack_size_bytes_max,
-                                           .on_step = options.on_step}));
+                                           .on_step = options.on_step,
+                                           .keys = secrets.keys}));
   OpenReport report;
-  KVAULT_TRY(Catalog catalog, open_catalog(directory / kCatalogFile, packs, key, report));
+  KVAULT_TRY(Catalog catalog, open_catalog(directory / kCatalogFile, packs, secrets, report));
   KVAULT_TRY(const std::uint64_t epoch, catalog.begin_epoch());
   packs.set_epoch(epoch);
   KVAULT_TRY(report.n_pack_deleted, delete_dead_packs(catalog, packs));
+  if (secrets.keys && report.damage.empty()) {
+    KVAULT_CHECK(destroy_unused_keys(*secrets.keys, catalog));
+  }
   KVAULT_TRY(const CatalogTotals totals, catalog.totals());
   report.n_session = totals.n_session;
   return std::unique_ptr<Store>(
       std::make_unique<DiskStore>(DiskStore::Parts{.options = std::move(options),
                                                    .lock = std::move(lock),
-                                                   .key = key,
+                                                   .key = secrets.page_secret,
+                                                   .keys = std::move(secrets.keys),
                                                    .packs = std::move(packs),
                                                    .catalog = std::move(catalog),
                                                    .report = std::move(report),

@@ -1,12 +1,13 @@
 #include <algorithm>
 
+#include "core/format/sealed_record.hpp"
 #include "daemon/disk_store.hpp"
 
 namespace kvault {
 
 Result<RecordHandle> DiskStore::begin_record(const SessionId& session, RecordDraft draft) {
   KVAULT_TRY(const SessionDescription* description, description_of(session));
-  KVAULT_CHECK(check_draft(description->shape, draft));
+  KVAULT_CHECK(check_draft(description->shape, draft, parts_.keys ? kSealBytes : 0));
   if (pending_.size() >= parts_.options.n_pending_record_max) {
     return fail(Errc::limit_exceeded, message(pending_.size(), " records are begun and neither ",
                                               "committed nor aborted; that is the limit"));
@@ -27,6 +28,8 @@ Result<RecordHandle> DiskStore::begin_record(const SessionId& session, RecordDra
   record.header.n_token = draft.n_token;
   record.header.n_chunk = static_cast<std::uint32_t>(draft.meta.chunks.size());
   record.meta = serialise_payload_meta(draft.meta);
+  KVAULT_TRY(const std::optional<SessionKey> key, key_of(session));
+  if (key) record.meta = seal_meta(record.header, *key, record.meta);
   place_payload(record.header, record.meta.size(), draft.payload_bytes);
   const PackKind kind = draft.kind == RecordKind::page ? PackKind::pages : PackKind::log;
   KVAULT_TRY(record.room, packs().reserve(kind, record.header.length_bytes));

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <tuple>
 
 #include "daemon/catalog_check.hpp"
 #include "daemon/clock.hpp"
@@ -13,33 +14,54 @@ constexpr std::uint64_t kVerifyBatch = 256;
 
 }  // namespace
 
-void DiskStore::verify_session(const SessionState& state, VerifyReport& report) {
-  const auto note = [&](std::string_view what, const Error& error) {
-    ++counters_.n_damage;
-    if (is_of_machine(error) && !report.unreadable) report.unreadable = error;
-    report.damage.push_back(
-        message("session '", state.meta.description.name, "', ", what, ": ", error.message));
-  };
+void DiskStore::note_damage(const SessionState& state, std::string_view what, const Error& error,
+                            VerifyReport& report) {
+  ++counters_.n_damage;
+  if (is_of_machine(error) && !report.unreadable) report.unreadable = error;
+  report.damage.push_back(
+      message("session '", state.meta.description.name, "', ", what, ": ", error.message));
+}
+
+void DiskStore::verify_commit(const SessionState& state, VerifyReport& report) {
   ++report.n_session;
   CommitMeta meta;
   const Result<RecordHeader> commit = verify_commit_record(packs(), state.id, state.place, meta);
   if (!commit) {
-    note("commit record", commit.error());
+    note_damage(state, "commit record", commit.error(), report);
   } else if (const std::string difference = disagreement(state, *commit, meta);
              !difference.empty()) {
-    note("commit record", Error{Errc::corrupt, difference});
+    note_damage(state, "commit record", Error{Errc::corrupt, difference}, report);
   }
   report.bytes += state.place.length_bytes;
+}
+
+/// pre: records are in the order of kind and first token, as the catalog gives them.
+bool DiskStore::verify_records(const SessionState& state, VerifyCursor& cursor,
+                               std::uint64_t bytes_max, VerifyReport& report) {
+  const std::uint64_t bytes_before = report.bytes;
   for (const LiveRecord& live : state.meta.records) {
+    const auto place = std::tuple(live.kind, live.first_token);
+    if (cursor.is_begun && place <= std::tuple(cursor.kind, cursor.first_token)) continue;
+    if (report.bytes - bytes_before >= bytes_max) return false;
     const Result<RecordHeader> header = verify_live_record(packs(), live);
     if (!header) {
-      note(message(name_of(live.kind), " of token ", live.first_token), header.error());
+      note_damage(state, message(name_of(live.kind), " of token ", live.first_token),
+                  header.error(), report);
       const std::uint64_t first = report.first_damaged_token.value_or(live.first_token);
       report.first_damaged_token = std::min(first, live.first_token);
     }
+    cursor = {true, live.kind, live.first_token};
     ++report.n_record;
     report.bytes += live.length_bytes;
   }
+  return true;
+}
+
+Result<bool> DiskStore::verify_part(const SessionId& session, VerifyCursor& cursor,
+                                    std::uint64_t bytes_max, VerifyReport& report) {
+  KVAULT_TRY(const SessionState state, catalog().load(session));
+  if (!cursor.is_begun) verify_commit(state, report);
+  return verify_records(state, cursor, bytes_max, report);
 }
 
 Result<> DiskStore::verify_pack_headers(VerifyReport& report) {
@@ -55,8 +77,8 @@ Result<> DiskStore::verify_pack_headers(VerifyReport& report) {
 Result<VerifyReport> DiskStore::verify(const std::optional<SessionId>& session) {
   VerifyReport report;
   if (session) {
-    KVAULT_TRY(const SessionState state, catalog().load(*session));
-    verify_session(state, report);
+    VerifyCursor cursor;
+    KVAULT_CHECK(verify_part(*session, cursor, UINT64_MAX, report));
     return report;
   }
   KVAULT_CHECK(verify_pack_headers(report));
@@ -64,8 +86,8 @@ Result<VerifyReport> DiskStore::verify(const std::optional<SessionId>& session) 
   for (;;) {
     KVAULT_TRY(const std::vector<SessionRow> rows, catalog().list(after_name, kVerifyBatch));
     for (const SessionRow& row : rows) {
-      KVAULT_TRY(const SessionState state, catalog().load(row.id));
-      verify_session(state, report);
+      VerifyCursor cursor;
+      KVAULT_CHECK(verify_part(row.id, cursor, UINT64_MAX, report));
     }
     if (rows.size() < kVerifyBatch) return report;
     after_name = rows.back().name;

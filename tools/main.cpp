@@ -34,6 +34,7 @@ int run(int argc, char** argv) {
   add_sessions_command(app, exit_code);
   add_show_command(app, exit_code);
   add_remove_command(app, exit_code);
+  add_namespaces_command(app, exit_code);
   add_fork_command(app, exit_code);
   add_export_command(app, exit_code);
   add_import_command(app, exit_code);

@@ -8,6 +8,8 @@ namespace kvault {
 namespace {
 
 constexpr std::uint8_t kFlagPinned = 1;
+constexpr std::uint8_t kFlagMadeBy = 2;
+constexpr std::uint8_t kFlagsKnown = kFlagPinned | kFlagMadeBy;
 
 }  // namespace
 
@@ -34,7 +36,9 @@ Result<> check_attributes(const SessionAttributes& attributes) {
 }
 
 void put_attributes(ByteWriter& writer, const SessionAttributes& attributes) {
-  writer.put(attributes.is_pinned ? kFlagPinned : std::uint8_t{0});
+  const bool has_maker = attributes.made_by != RequestKey();
+  writer.put(static_cast<std::uint8_t>((attributes.is_pinned ? kFlagPinned : 0) |
+                                       (has_maker ? kFlagMadeBy : 0)));
   writer.put(static_cast<std::uint8_t>(attributes.labels.size()));
   writer.put(std::uint16_t{0});
   writer.put(std::uint32_t{0});
@@ -45,6 +49,7 @@ void put_attributes(ByteWriter& writer, const SessionAttributes& attributes) {
     writer.put(static_cast<std::uint8_t>(label.size()));
     writer.put_text(label);
   }
+  if (has_maker) writer.put_bytes(attributes.made_by);
 }
 
 Result<SessionAttributes> take_attributes(ByteReader& reader) {
@@ -59,10 +64,17 @@ Result<SessionAttributes> take_attributes(ByteReader& reader) {
   for (std::uint32_t i = 0; i < n_label && !reader.is_short(); ++i) {
     attributes.labels.push_back(reader.take_text(reader.take<std::uint8_t>()));
   }
+  if ((flags & kFlagMadeBy) != 0) {
+    const std::span<const std::byte> made_by = reader.take_bytes(attributes.made_by.size());
+    std::copy(made_by.begin(), made_by.end(), attributes.made_by.begin());
+  }
   if (reader.is_short()) return fail(Errc::corrupt, "a session's attributes end too early");
+  if ((flags & kFlagMadeBy) != 0 && attributes.made_by == RequestKey()) {
+    return fail(Errc::corrupt, "a session's attributes name a request without a key");
+  }
   std::copy(forked_from.begin(), forked_from.end(), attributes.forked_from.bytes.begin());
   attributes.is_pinned = (flags & kFlagPinned) != 0;
-  if (flags > kFlagPinned || reserved != 0 || reserved_too != 0) {
+  if ((flags & ~kFlagsKnown) != 0 || reserved != 0 || reserved_too != 0) {
     return fail(Errc::unknown_format, message("attributes with the flags ", unsigned{flags},
                                               " and reserved ", reserved, " and ", reserved_too));
   }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -14,6 +15,9 @@ namespace kvault {
 inline constexpr std::size_t kLabelsMax = 32;
 inline constexpr std::size_t kLabelSizeMax = 128;
 
+/// 16 random bytes by which a request that is sent again is known.
+using RequestKey = std::array<std::byte, 16>;
+
 /// What is said about a session besides what it holds. Changes without a new state of the session;
 /// stored in every commit record (docs/format.md, section 4).
 struct SessionAttributes {
@@ -22,6 +26,7 @@ struct SessionAttributes {
   std::vector<std::string> labels{};  ///< unique and ascending
   SessionId forked_from{};            ///< zero where it is no fork
   std::uint64_t forked_at_token = 0;
+  RequestKey made_by{};  ///< the request that led to the session's state; zero where it has no key
   friend bool operator==(const SessionAttributes&, const SessionAttributes&) = default;
 };
 

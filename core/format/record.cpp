@@ -10,6 +10,7 @@ namespace kvault {
 namespace {
 
 constexpr std::size_t kChecksumOffset = 120;
+constexpr std::uint32_t kFlagSealed = 1;
 constexpr std::uint64_t kRotationSeed =
     (std::uint64_t{KVAULT_ROTATION_SEED_HIGH} << 32U) | KVAULT_ROTATION_SEED_LOW;
 
@@ -53,6 +54,7 @@ RecordHeader read_fields(std::span<const std::byte> bytes, Constants& constants)
   constants.reserved = reader.take<std::uint32_t>();
   header.pack_id = reader.take<std::uint64_t>();
   header.checksum = reader.take<std::uint64_t>();
+  header.is_sealed = (constants.flags & kFlagSealed) != 0;
   take_array(reader, header.key.bytes);
   take_array(reader, header.parent_key.bytes);
   return header;
@@ -78,7 +80,7 @@ std::vector<std::byte> write_fields(const RecordHeader& header, std::uint64_t ch
   writer.put(header.meta_bytes);
   writer.put(header.payload_offset);
   writer.put(header.payload_bytes);
-  writer.put(constants.flags);
+  writer.put(header.is_sealed ? kFlagSealed : constants.flags);
   writer.put(constants.reserved);
   writer.put(header.pack_id);
   writer.put(checksum);
@@ -108,7 +110,7 @@ Result<> check_constants(const Constants& constants) {
   if (constants.rotation_seed != known.rotation_seed) {
     return refuse("rotation seed", constants.rotation_seed, known.rotation_seed);
   }
-  if (constants.flags != 0) return refuse("flags", constants.flags, 0);
+  if (constants.flags > kFlagSealed) return refuse("flags", constants.flags, kFlagSealed);
   if (constants.reserved != 0) return refuse("reserved word", constants.reserved, 0);
   return {};
 }
@@ -161,7 +163,9 @@ Result<> check_fields(const RecordHeader& header) {
     is_valid =
         is_valid && header.first_token == 0 && header.n_chunk == 0 && header.payload_bytes == 0;
   }
-  if (header.kind == RecordKind::tombstone) is_valid = is_valid && header.meta_bytes == 0;
+  if (header.kind == RecordKind::tombstone) {
+    is_valid = is_valid && header.meta_bytes == 0 && !header.is_sealed;
+  }
   if (is_valid) return {};
   return fail(Errc::corrupt, message("a ", name_of(header.kind), " record of ", header.n_token,
                                      " tokens from ", header.first_token, " with ", header.n_chunk,
@@ -245,14 +249,14 @@ Result<RecordHeader> parse_head(std::span<const std::byte> bytes) {
   return header;
 }
 
-Result<RecordHeader> verify_record(std::span<const std::byte> record) {
+Result<RecordHeader> verify_record(std::span<const std::byte> record, KeyFinder* keys) {
   KVAULT_TRY(const RecordHeader header, parse_head(record));
   KVAULT_CHECK(check_size(record, header.length_bytes));
   std::uint64_t at = header.head_bytes();
   if (header.kind == RecordKind::commit) {
-    KVAULT_CHECK(parse_commit_meta(header, record));
+    KVAULT_CHECK(parse_commit_meta(header, record, keys));
   } else if (header.kind != RecordKind::tombstone) {
-    KVAULT_TRY(const PayloadMeta meta, parse_payload_meta(header, record));
+    KVAULT_TRY(const PayloadMeta meta, parse_payload_meta(header, record, keys));
     for (const Chunk& chunk : meta.chunks) {
       const std::uint64_t begin = header.payload_offset + chunk.offset_bytes;
       KVAULT_CHECK(check_zero(record, at, begin));

@@ -13,6 +13,7 @@
 #include "core/format/description.hpp"
 #include "core/format/payload_hash.hpp"
 #include "core/format/session_id.hpp"
+#include "core/format/session_key.hpp"
 #include "core/layout/scheme.hpp"
 
 /// Records: what a pack is made of, as pure bytes. docs/format.md, section 4, is the text of the
@@ -112,7 +113,7 @@ struct CommitMeta {
 };
 
 /// The fixed part of a record; docs/format.md says where each field lies. Constants of this version
-/// (page size, table, rotation seed, flags) are written and checked, not kept.
+/// (page size, table, rotation seed) are written and checked, not kept.
 struct RecordHeader {
   std::uint16_t version = 0;  ///< set by serialise_head() and parse_header()
   RecordKind kind = RecordKind::page;
@@ -128,6 +129,7 @@ struct RecordHeader {
   std::uint64_t payload_bytes = 0;
   std::uint64_t pack_id = 0;   ///< of the pack it was written to
   std::uint64_t checksum = 0;  ///< XXH3-64 of header (this field zero) and meta
+  bool is_sealed = false;      ///< meta and chunks are hidden (core/format/sealed_record.hpp)
   PageKey key{};
   PageKey parent_key{};
   friend bool operator==(const RecordHeader&, const RecordHeader&) = default;
@@ -153,11 +155,18 @@ Result<RecordHeader> parse_header(std::span<const std::byte> bytes);
 /// The header with its checksum; `bytes` holds at least head_bytes().
 Result<RecordHeader> parse_head(std::span<const std::byte> bytes);
 /// The meta behind the header: of pages, tails and snapshots; of commits.
-/// `head`: what parse_head() accepted.
-Result<PayloadMeta> parse_payload_meta(const RecordHeader& header, std::span<const std::byte> head);
-Result<CommitMeta> parse_commit_meta(const RecordHeader& header, std::span<const std::byte> head);
+/// `head`: what parse_head() accepted. Sealed ones need their key: Errc::unsupported without
+/// `keys`, what these answer, and corrupt where they are given and the record is not sealed.
+Result<PayloadMeta> parse_payload_meta(const RecordHeader& header, std::span<const std::byte> head,
+                                       KeyFinder* keys = nullptr);
+Result<CommitMeta> parse_commit_meta(const RecordHeader& header, std::span<const std::byte> head,
+                                     KeyFinder* keys = nullptr);
+/// Whose key seals the record; all zero where it is not sealed. Errc::corrupt
+Result<SessionId> family_of(const RecordHeader& header, std::span<const std::byte> head);
+/// What a sealed meta is tied to.
+std::vector<std::byte> sealed_meta_context(const RecordHeader& header, const SessionId& family);
 
 /// A whole record, verified to the last byte: head, every chunk's checksum, zero between them.
-Result<RecordHeader> verify_record(std::span<const std::byte> record);
+Result<RecordHeader> verify_record(std::span<const std::byte> record, KeyFinder* keys = nullptr);
 
 }  // namespace kvault

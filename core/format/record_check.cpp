@@ -178,19 +178,19 @@ Result<std::uint64_t> chunk_size_bytes(const ModelShape& shape, const Chunk& chu
               message("chunk kind ", static_cast<unsigned>(chunk.kind), " is not known"));
 }
 
-Result<> check_draft(const ModelShape& shape, const RecordDraft& draft) {
+Result<> check_draft(const ModelShape& shape, const RecordDraft& draft, std::uint64_t seal_bytes) {
   KVAULT_CHECK(check_range(draft));
   std::set<std::pair<ChunkKind, std::uint32_t>> seen;
   std::uint64_t end = 0;
   for (std::size_t i = 0; i < draft.meta.chunks.size(); ++i) {
     const Chunk& chunk = draft.meta.chunks[i];
-    KVAULT_TRY(const std::uint64_t size_bytes, chunk_size_bytes(shape, chunk, draft.n_token));
+    KVAULT_TRY(const std::uint64_t plain_bytes, chunk_size_bytes(shape, chunk, draft.n_token));
     const bool is_state = chunk.kind == ChunkKind::recurrent_state;
-    if (is_state ? chunk.size_bytes == 0 : chunk.size_bytes != size_bytes) {
-      return fail(
-          Errc::shape_mismatch,
-          message("the ", name_of(chunk.kind), " of layer ", chunk.layer, " has ", chunk.size_bytes,
-                  " bytes; the shape asks for ", is_state ? 1 : size_bytes));
+    const std::uint64_t size_bytes = seal_bytes + (is_state ? 1 : plain_bytes);
+    if (is_state ? chunk.size_bytes < size_bytes : chunk.size_bytes != size_bytes) {
+      return fail(Errc::shape_mismatch,
+                  message("the ", name_of(chunk.kind), " of layer ", chunk.layer, " has ",
+                          chunk.size_bytes, " bytes; the shape asks for ", size_bytes));
     }
     if (!is_allowed(draft, chunk.kind) || !seen.insert({chunk.kind, chunk.layer}).second) {
       return fail(Errc::invalid_argument,
@@ -206,7 +206,8 @@ Result<> check_draft(const ModelShape& shape, const RecordDraft& draft) {
                                                 " bytes whose last chunk ends at ", end));
   }
   RecordHeader header;
-  const std::uint64_t meta_bytes = serialise_payload_meta(draft.meta).size();
+  std::uint64_t meta_bytes = serialise_payload_meta(draft.meta).size();
+  if (seal_bytes > 0) meta_bytes += sizeof(SessionId) + seal_bytes;
   place_payload(header, meta_bytes, draft.payload_bytes);
   if (meta_bytes > kRecordMetaSizeMax || header.length_bytes > kRecordSizeMax) {
     return fail(Errc::limit_exceeded, message("a record of ", header.length_bytes,

@@ -35,7 +35,10 @@ Result<std::uint64_t> chunk_size_bytes(const ModelShape& shape, const Chunk& chu
 ///
 /// Chunks ascend in offset (multiples of 256) without overlap and end at payload_bytes. A block is
 /// raw (of the session's row type) or coded in its layer's scheme; sliding windows are raw.
-/// Checksums are not looked at. Errc::invalid_argument, shape_mismatch, incomplete, limit_exceeded.
-Result<> check_draft(const ModelShape& shape, const RecordDraft& draft);
+/// Checksums are not looked at. seal_bytes: by how much every chunk is larger than its layer's
+/// shape says, and the meta than the draft's, because they are sealed. Errc::invalid_argument,
+/// shape_mismatch, incomplete, limit_exceeded.
+Result<> check_draft(const ModelShape& shape, const RecordDraft& draft,
+                     std::uint64_t seal_bytes = 0);
 
 }  // namespace kvault

@@ -1,8 +1,10 @@
+#include <algorithm>
 #include <optional>
 
 #include "core/format/bytes.hpp"
 #include "core/format/record.hpp"
 #include "core/layout/block_layout.hpp"
+#include "core/seal/seal.hpp"
 
 namespace kvault {
 namespace {
@@ -134,7 +136,64 @@ Result<std::span<const std::byte>> meta_of(const RecordHeader& header,
   return head.subspan(kRecordHeaderSize, header.meta_bytes);
 }
 
+/// The meta as it was before it was sealed, or where it lies if it is not sealed.
+class PlainMeta {
+ public:
+  static Result<PlainMeta> of(const RecordHeader& header, std::span<const std::byte> head,
+                              KeyFinder* keys) {
+    PlainMeta meta;
+    KVAULT_TRY(meta.bytes_, meta_of(header, head));
+    if (keys == nullptr && header.is_sealed) {
+      return fail(Errc::unsupported, "a sealed record, read without keys");
+    }
+    if (keys == nullptr) return meta;
+    // Anybody could have put it there.
+    if (!header.is_sealed) return fail(Errc::corrupt, "a record in the clear among sealed ones");
+    KVAULT_TRY(const SessionId family, family_of(header, head));
+    KVAULT_TRY(const SecretKey* key, keys->find(family));
+    KVAULT_TRY(meta.unsealed_, unseal(*key, meta.bytes_.subspan(family.bytes.size()),
+                                      sealed_meta_context(header, family)));
+    meta.bytes_ = meta.unsealed_;
+    return meta;
+  }
+  PlainMeta(PlainMeta&&) noexcept = default;  // a moved vector keeps its bytes where they are
+  std::span<const std::byte> bytes() const { return bytes_; }
+
+ private:
+  PlainMeta() = default;
+  std::vector<std::byte> unsealed_;
+  std::span<const std::byte> bytes_;
+};
+
 }  // namespace
+
+Result<SessionId> family_of(const RecordHeader& header, std::span<const std::byte> head) {
+  SessionId family;
+  if (!header.is_sealed) return family;
+  KVAULT_TRY(const std::span<const std::byte> meta, meta_of(header, head));
+  if (meta.size() < family.bytes.size()) {
+    return fail(Errc::corrupt, message("a sealed meta of ", meta.size(), " bytes"));
+  }
+  std::copy_n(meta.begin(), family.bytes.size(), family.bytes.begin());
+  return family;
+}
+
+std::vector<std::byte> sealed_meta_context(const RecordHeader& header, const SessionId& family) {
+  std::vector<std::byte> bytes;
+  ByteWriter writer(bytes);
+  writer.put_text("kvault meta");
+  writer.put_bytes(family.bytes);
+  writer.put(static_cast<std::uint16_t>(header.kind));
+  writer.put_bytes(header.session.bytes);
+  writer.put(header.first_token);
+  writer.put(header.n_token);
+  writer.put(header.n_chunk);
+  if (header.kind == RecordKind::commit) {
+    writer.put(header.commit_number);
+    writer.put(header.transaction);
+  }
+  return bytes;
+}
 
 std::string_view name_of(ChunkKind kind) noexcept {
   switch (kind) {
@@ -179,9 +238,10 @@ std::vector<std::byte> serialise_payload_meta(const PayloadMeta& meta) {
   return bytes;
 }
 
-Result<PayloadMeta> parse_payload_meta(const RecordHeader& header,
-                                       std::span<const std::byte> head) {
-  KVAULT_TRY(const std::span<const std::byte> bytes, meta_of(header, head));
+Result<PayloadMeta> parse_payload_meta(const RecordHeader& header, std::span<const std::byte> head,
+                                       KeyFinder* keys) {
+  KVAULT_TRY(const PlainMeta plain, PlainMeta::of(header, head, keys));
+  const std::span<const std::byte> bytes = plain.bytes();
   ByteReader reader(bytes);
   const std::uint64_t fixed_size =
       std::uint64_t{4} * header.n_token + kChunkEntrySize * header.n_chunk;
@@ -234,8 +294,10 @@ Result<std::vector<std::byte>> serialise_commit_meta(const CommitMeta& meta) {
   return bytes;
 }
 
-Result<CommitMeta> parse_commit_meta(const RecordHeader& header, std::span<const std::byte> head) {
-  KVAULT_TRY(const std::span<const std::byte> bytes, meta_of(header, head));
+Result<CommitMeta> parse_commit_meta(const RecordHeader& header, std::span<const std::byte> head,
+                                     KeyFinder* keys) {
+  KVAULT_TRY(const PlainMeta plain, PlainMeta::of(header, head, keys));
+  const std::span<const std::byte> bytes = plain.bytes();
   ByteReader reader(bytes);
   CommitMeta meta;
   meta.n_token = reader.take<std::uint64_t>();

@@ -10,6 +10,10 @@
 
 namespace kvault {
 
+/// How long both ends of a connection look for the next message before they sleep: about what
+/// waking an idle processor costs (docs/benchmarks/daemon.md).
+inline constexpr std::chrono::microseconds kAwakeTime{50};
+
 /// The moment after which a blocking call gives up with Errc::timeout.
 using Deadline = std::chrono::steady_clock::time_point;
 

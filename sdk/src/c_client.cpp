@@ -20,8 +20,23 @@ using kvault::c::require;
 
 namespace {
 
-kvault::ClientOptions to_client_options(const kvault_client_options& options) {
+Result<kvault::NamespaceOptions> to_namespace(const kvault_client_options& options) {
+  kvault::NamespaceOptions result;
+  if (options.namespace_create > 2) {
+    return fail(Errc::invalid_argument,
+                message("namespace_create is ", options.namespace_create, "; it is 0, 1 or 2"));
+  }
+  if (options.namespace_name == nullptr || options.namespace_name[0] == '\0') return result;
+  result.name = options.namespace_name;
+  result.create = static_cast<kvault::NamespaceCreation>(options.namespace_create);
+  KVAULT_CHECK(require(options.namespace_token, "namespace_token"));
+  KVAULT_TRY(result.token, kvault::SecretKey::from_hex(options.namespace_token));
+  return result;
+}
+
+Result<kvault::ClientOptions> to_client_options(const kvault_client_options& options) {
   kvault::ClientOptions result;
+  KVAULT_TRY(result.name_space, to_namespace(options));
   if (options.socket_path != nullptr) result.socket_path = options.socket_path;
   if (options.data_directory != nullptr) result.data_directory = options.data_directory;
   if (options.daemon_path != nullptr) result.daemon_path = options.daemon_path;
@@ -134,8 +149,40 @@ kvault_status kvault_client_connect(const kvault_client_options* options,
     if (options != nullptr) {
       KVAULT_TRY(given, kvault::c::read_options(options));
     }
-    KVAULT_TRY(kvault::Client client, kvault::Client::connect(to_client_options(given)));
+    KVAULT_TRY(const kvault::ClientOptions wanted, to_client_options(given));
+    KVAULT_TRY(kvault::Client client, kvault::Client::connect(wanted));
     *out_client = new kvault_client{std::move(client), {}};
+    return {};
+  });
+}
+
+kvault_status kvault_new_token(char out_token[65], kvault_error* error) {
+  return guard(error, [&]() -> Result<> {
+    KVAULT_CHECK(require(out_token, "out_token"));
+    KVAULT_TRY(const kvault::SecretKey token, kvault::SecretKey::random());
+    const std::string text = token.to_hex();
+    std::copy_n(text.c_str(), text.size() + 1, out_token);
+    return {};
+  });
+}
+
+int kvault_client_is_encrypted(const kvault_client* client) {
+  return client != nullptr && client->client.is_encrypted() ? 1 : 0;
+}
+
+kvault_status kvault_client_namespaces(kvault_client* client, kvault_namespace_visitor visitor,
+                                       void* user, kvault_error* error) {
+  return guard(error, [&]() -> Result<> {
+    KVAULT_CHECK(require(client, "client"));
+    if (visitor == nullptr) return fail(Errc::invalid_argument, "visitor is NULL");
+    KVAULT_TRY(const kvault::client::Stats stats, client->client.stats());
+    for (const kvault::client::NamespaceUse& use : stats.namespaces) {
+      kvault_namespace_info info{};
+      std::copy_n(use.name.data(), std::min(use.name.size(), sizeof(info.name) - 1), info.name);
+      info.n_client = use.n_client;
+      info.size_bytes = use.size_bytes;
+      if (visitor(&info, user) == 0) return {};
+    }
     return {};
   });
 }
@@ -170,6 +217,15 @@ kvault_status kvault_client_delete(kvault_client* client, const char* name_or_id
     KVAULT_CHECK(require(client, "client"));
     KVAULT_CHECK(require(name_or_id, "name_or_id"));
     return client->client.delete_session(name_or_id);
+  });
+}
+
+kvault_status kvault_client_destroy(kvault_client* client, const char* name_or_id,
+                                    kvault_error* error) {
+  return guard(error, [&]() -> Result<> {
+    KVAULT_CHECK(require(client, "client"));
+    KVAULT_CHECK(require(name_or_id, "name_or_id"));
+    return client->client.destroy_session(name_or_id);
   });
 }
 

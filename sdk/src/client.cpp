@@ -20,8 +20,11 @@ flatbuffers::Offset<flatbuffers::String> text(Builder& builder, std::string_view
 
 }  // namespace
 
-wire::FrameHeader Client::next_header(MessageType type) {
-  return {.version = version_, .type = type, .request_id = next_request_id_++};
+wire::FrameHeader Client::next_header(MessageType type, std::uint64_t patience_ms) {
+  return {.version = version_,
+          .type = type,
+          .request_id = next_request_id_++,
+          .payload_offset = patience_ms};
 }
 
 Result<IncomingFrame> Client::wait_for_answer(const wire::FrameHeader& header,

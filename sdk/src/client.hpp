@@ -12,16 +12,26 @@
 #include <vector>
 
 #include "core/base/result.hpp"
+#include "core/format/namespace_name.hpp"
 #include "sdk/src/client_types.hpp"
 #include "sdk/src/frame_channel.hpp"
+#include "sdk/src/wire_convert.hpp"
 
 namespace kvault {
+
+/// Whose sessions a client sees; sdk/schema/kvault_wire.fbs, Hello.
+struct NamespaceOptions {
+  std::string name;  ///< empty: the shared one
+  SecretKey token;
+  NamespaceCreation create = NamespaceCreation::none;
+};
 
 struct ClientOptions {
   std::filesystem::path socket_path;     ///< empty: the default for the data directory
   std::filesystem::path data_directory;  ///< empty: the user's default
   std::filesystem::path daemon_path;     ///< empty: $KVAULTD, beside library or program, PATH
   std::string app_name = "app";
+  NamespaceOptions name_space{};
   bool auto_start = true;  ///< start kvaultd where none answers
   std::uint32_t connect_timeout_ms = 10'000;
   std::uint32_t request_timeout_ms = 30'000;  ///< the longest silence of the daemon
@@ -40,6 +50,12 @@ class Client {
   Client(Client&&) noexcept = default;
   Client& operator=(Client&&) noexcept = default;
 
+  /// Connects anew, with the options of connect(), after the connection has ended. No session is
+  /// open then, and records that were put are gone.
+  Result<> reconnect();
+
+  /// Whether what this client stores is sealed.
+  bool is_encrypted() const noexcept { return is_encrypted_; }
   const std::filesystem::path& data_directory() const noexcept { return data_directory_; }
   /// New at every start of the daemon.
   const std::string& server_id() const noexcept { return server_id_; }
@@ -54,6 +70,8 @@ class Client {
   /// Returns when the daemon has taken the order; it ends once its work is done.
   Result<> shutdown();
 
+  /// Where the connection ends before the answer comes, it and fork_session() connect anew and ask
+  /// again.
   Result<client::Session> create_session(const SessionDescription& description);
   /// With `offered`, its identity and shape must be the session's (its name is not compared); a
   /// writer must give it. Errc::not_found, identity_mismatch, busy.
@@ -67,6 +85,9 @@ class Client {
   Result<std::vector<client::SessionInfo>> list();
   Result<client::Session> inspect(std::string_view name_or_id);
   Result<> delete_session(std::string_view name_or_id);
+  /// The same, and its key is destroyed when it returns. Errc::unsupported where the namespace is
+  /// not encrypted, busy where forks share the key.
+  Result<> destroy_session(std::string_view name_or_id);
   Result<client::Session> update_session(std::string_view name_or_id,
                                          const client::SessionChange& change);
   /// A new session of the first n_token tokens of another, or fewer, which shares its records.
@@ -86,7 +107,8 @@ class Client {
                       const client::Progress& progress = {});
   /// Commits the records put since the last commit. Durable when it returns; whether it succeeds
   /// or not, no record is left over.
-  Result<client::CommitInfo> commit(const SessionId& session, const client::CommitRequest& request);
+  Result<client::CommitInfo> commit(const SessionId& session, const client::CommitRequest& request,
+                                    const RequestKey& key = client::new_request_key());
   /// put_record() for each, then commit(). `progress` counts the payload of all.
   Result<client::CommitInfo> commit(const SessionId& session, const client::CommitRequest& request,
                                     std::span<const client::RecordUpload> records,
@@ -102,16 +124,20 @@ class Client {
     std::optional<Error> refusal;
   };
 
-  Client(FrameChannel channel, std::filesystem::path data_directory)
-      : channel_(std::move(channel)), data_directory_(std::move(data_directory)) {}
+  Client(FrameChannel channel, ClientOptions options)
+      : options_(std::move(options)), channel_(std::move(channel)) {}
 
   static Result<Client> connect_once(const ClientOptions& options, Deadline deadline);
-  Result<> say_hello(const ClientOptions& options);
-  wire::FrameHeader next_header(wire::MessageType type);
+  Result<> say_hello();
+  wire::FrameHeader next_header(wire::MessageType type, std::uint64_t patience_ms = 0);
   /// Sends a request and waits for its answer; a refusal is the error. patience 0: as connected.
   template <class Make>
   Result<IncomingFrame> request(wire::MessageType type, Make make,
                                 std::chrono::milliseconds patience = {});
+  /// request() of something done once at most however often it is asked for; connects anew once.
+  template <class Make>
+  Result<IncomingFrame> request_once(wire::MessageType type, Make make);
+  Result<> remove(std::string_view name_or_id, bool destroy);
   Result<IncomingFrame> wait_for_answer(const wire::FrameHeader& header,
                                         std::chrono::milliseconds patience);
   /// Takes one frame; credit and answers to records are dealt with, anything else is returned.
@@ -129,6 +155,7 @@ class Client {
                                     std::uint64_t commit_number);
   Result<client::Attachment> attach_once(const SessionId& session);
 
+  ClientOptions options_;
   FrameChannel channel_;
   std::filesystem::path data_directory_;
   std::string server_id_;
@@ -140,15 +167,31 @@ class Client {
   std::uint32_t n_record_pending_max_ = 0;
   std::map<std::uint64_t, PutRecord> put_records_;  ///< by request id
   std::set<SessionId> open_sessions_;
+  std::map<SessionId, SessionKey> keys_;  ///< of those, in an encrypted namespace
+  bool is_encrypted_ = false;
 };
 
 template <class Make>
 Result<IncomingFrame> Client::request(wire::MessageType type, Make make,
                                       std::chrono::milliseconds patience) {
-  const wire::FrameHeader header = next_header(type);
+  const std::chrono::milliseconds longest = patience.count() > 0 ? patience : channel_.patience();
+  // After that we have hung up, and nobody waits.
+  const wire::FrameHeader header = next_header(type, static_cast<std::uint64_t>(longest.count()));
   KVAULT_TRY(const wire::Frame frame, wire::make_message(header, std::move(make)));
   KVAULT_CHECK(channel_.send(frame));
   return wait_for_answer(header, patience);
+}
+
+template <class Make>
+Result<IncomingFrame> Client::request_once(wire::MessageType type, Make make) {
+  const wire::RequestKey key = wire::to_wire(client::new_request_key());
+  const auto with_key = [&](flatbuffers::FlatBufferBuilder& builder) {
+    return make(builder, &key);
+  };
+  Result<IncomingFrame> answer = request(type, with_key);
+  if (answer || answer.error().code != Errc::disconnected) return answer;
+  if (!reconnect()) return answer;  // the first error is the one to tell
+  return request(type, with_key);
 }
 
 }  // namespace kvault

@@ -74,6 +74,8 @@ Result<client::Attachment> Client::attach_once(const SessionId& session) {
 Result<client::Attachment> Client::attach(const SessionId& session) {
   for (int attempt = 1;; ++attempt) {
     Result<client::Attachment> attachment = attach_once(session);
+    const auto key = keys_.find(session);
+    if (attachment && key != keys_.end()) attachment->key = key->second;
     if (attachment || attachment.error().code != Errc::conflict || attempt == kAttemptsMax) {
       return attachment;
     }

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "sdk/src/client.hpp"
+#include "sdk/src/sealed_upload.hpp"
 #include "sdk/src/wire_convert.hpp"
 
 namespace kvault {
@@ -32,9 +33,14 @@ Result<> Client::check_refusals(const SessionId& session) const {
   return {};
 }
 
-Result<> Client::put_record(const SessionId& session, const client::RecordUpload& upload,
+Result<> Client::put_record(const SessionId& session, const client::RecordUpload& plain,
                             const client::Progress& progress) {
   const auto attempt = [&]() -> Result<> {
+    std::optional<SealedUpload> sealed;
+    if (const auto key = keys_.find(session); key != keys_.end()) {
+      KVAULT_TRY(sealed, SealedUpload::create(key->second, plain));
+    }
+    const client::RecordUpload upload = sealed ? sealed->upload() : plain;
     KVAULT_TRY(PayloadReader reader, PayloadReader::create(upload.draft, upload.pieces));
     if (put_records_.size() >= n_record_pending_max_) {
       return fail(Errc::limit_exceeded,
@@ -85,7 +91,8 @@ Result<> Client::send_payload(std::uint64_t record, PayloadReader& reader,
 }
 
 Result<client::CommitInfo> Client::commit(const SessionId& session,
-                                          const client::CommitRequest& request_in) {
+                                          const client::CommitRequest& request_in,
+                                          const RequestKey& key) {
   const std::vector<std::uint64_t> records = records_of(session);
   const auto wait_for_records = [&]() -> Result<> {
     for (const std::uint64_t record : records) {
@@ -96,10 +103,11 @@ Result<client::CommitInfo> Client::commit(const SessionId& session,
   if (Result<> stored = wait_for_records(); !stored) {
     return give_up(session, std::move(stored).error());
   }
-  const auto make = [&, id = wire::to_wire(session)](Builder& builder) {
+  const auto make = [&, id = wire::to_wire(session),
+                     made_by = wire::to_wire(key)](Builder& builder) {
     return wire::CreateCommit(builder, &id, request_in.expected_commit_number, request_in.n_token,
                               request_in.kept_n_token, request_in.kept_n_page,
-                              builder.CreateVector(records));
+                              builder.CreateVector(records), &made_by);
   };
   const Result<IncomingFrame> answer = request(MessageType::commit, make);
   for (const std::uint64_t record : records) put_records_.erase(record);

@@ -105,15 +105,30 @@ Result<Client> Client::connect_once(const ClientOptions& options, Deadline deadl
   // Whoever can make a socket there is asked who they are before they are told anything.
   KVAULT_TRY([[maybe_unused]] const PeerCredentials daemon, require_same_user(socket.descriptor()));
   const std::chrono::milliseconds patience(std::max(options.request_timeout_ms, 1U));
-  Client client(FrameChannel(std::move(socket), patience), {});
-  KVAULT_CHECK(client.say_hello(options));
+  Client client(FrameChannel(std::move(socket), patience), options);
+  KVAULT_CHECK(client.say_hello());
   return client;
 }
 
-Result<> Client::say_hello(const ClientOptions& options) {
+Result<> Client::reconnect() {
+  KVAULT_TRY(Client client, connect(options_));
+  *this = std::move(client);
+  return {};
+}
+
+Result<> Client::say_hello() {
+  const ClientOptions& options = options_;
+  const NamespaceOptions& wanted = options.name_space;
   const auto make = [&](flatbuffers::FlatBufferBuilder& builder) {
     const auto app_name = builder.CreateString(options.app_name);
-    return wire::CreateHello(builder, wire::kProtocolMin, wire::kProtocolMax, app_name);
+    flatbuffers::Offset<flatbuffers::String> name;
+    flatbuffers::Offset<flatbuffers::Vector<std::uint8_t>> token;
+    if (!wanted.name.empty()) {
+      name = builder.CreateString(wanted.name);
+      token = wire::to_wire(builder, wanted.token);
+    }
+    return wire::CreateHello(builder, wire::kProtocolMin, wire::kProtocolMax, app_name, 0, name,
+                             token, static_cast<std::uint8_t>(wanted.create));
   };
   KVAULT_TRY(const IncomingFrame answer,
              request(wire::MessageType::hello, make,
@@ -133,6 +148,13 @@ Result<> Client::say_hello(const ClientOptions& options) {
   data_frame_bytes_ = std::min(frame_bytes, kDataFrameBytes);
   n_request_max_ = std::max(hello->n_request_max(), 1U);
   n_record_pending_max_ = hello->n_record_pending_max();
+  is_encrypted_ = hello->encrypted();
+  const std::string entered =
+      hello->namespace_name() == nullptr ? "" : hello->namespace_name()->str();
+  if (entered != wanted.name) {
+    return fail(Errc::version, message("this kvaultd knows no namespaces, and '", wanted.name,
+                                       "' is asked for: it is too old"));
+  }
   return {};
 }
 

@@ -13,8 +13,12 @@ using wire::MessageType;
 Result<client::Session> session_from(const IncomingFrame& answer) {
   KVAULT_TRY(const wire::SessionOk* session, wire::verified<wire::SessionOk>(answer.body));
   KVAULT_TRY(SessionDescription description, wire::from_wire(*session->description()));
-  return client::Session{client::from_wire(*session->info()), std::move(description),
+  client::Session result{client::from_wire(*session->info()), std::move(description),
                          session->n_record()};
+  if (session->key() == nullptr || session->key_family() == nullptr) return result;
+  KVAULT_TRY(const SecretKey key, wire::from_wire(*session->key()));
+  result.key = SessionKey{wire::from_wire(*session->key_family()), key};
+  return result;
 }
 
 flatbuffers::Offset<flatbuffers::String> text(Builder& builder, std::string_view value) {
@@ -24,10 +28,10 @@ flatbuffers::Offset<flatbuffers::String> text(Builder& builder, std::string_view
 }  // namespace
 
 Result<client::Session> Client::create_session(const SessionDescription& description) {
-  const auto make = [&](Builder& b) {
-    return wire::CreateCreateSession(b, wire::to_wire(b, description));
+  const auto make = [&](Builder& b, const wire::RequestKey* key) {
+    return wire::CreateCreateSession(b, wire::to_wire(b, description), key);
   };
-  KVAULT_TRY(const IncomingFrame answer, request(MessageType::create_session, make));
+  KVAULT_TRY(const IncomingFrame answer, request_once(MessageType::create_session, make));
   return session_from(answer);
 }
 
@@ -42,12 +46,19 @@ Result<client::Session> Client::open_session(std::string_view name_or_id,
   };
   KVAULT_TRY(const IncomingFrame answer, request(MessageType::open_session, make));
   Result<client::Session> session = session_from(answer);
-  if (session) open_sessions_.insert(session->info.id);
+  if (!session) return session;
+  open_sessions_.insert(session->info.id);
+  if (session->key) {
+    keys_.insert_or_assign(session->info.id, *session->key);
+  } else if (is_encrypted_) {
+    return fail(Errc::protocol, "kvaultd gives no key for a session of an encrypted namespace");
+  }
   return session;
 }
 
 Result<> Client::close_session(const SessionId& session) {
   open_sessions_.erase(session);
+  keys_.erase(session);
   const auto make = [id = wire::to_wire(session)](Builder& b) {
     return wire::CreateCloseSession(b, &id);
   };
@@ -65,13 +76,16 @@ Result<std::vector<client::SessionInfo>> Client::list() {
     const auto make = [&](Builder& b) { return wire::CreateListSessions(b, text(b, after)); };
     KVAULT_TRY(const IncomingFrame answer, request(MessageType::list_sessions, make));
     KVAULT_TRY(const wire::ListSessionsOk* page, wire::verified<wire::ListSessionsOk>(answer.body));
-    if (page->sessions() == nullptr || page->sessions()->size() == 0) return sessions;
+    if (page->sessions() == nullptr || page->sessions()->size() == 0) break;
     for (const wire::SessionInfo* info : *page->sessions())
       sessions.push_back(client::from_wire(*info));
-    if (sessions.back().name <= after) {
+    if (is_encrypted_ ? sessions.back().name == after : sessions.back().name <= after) {
       return fail(Errc::protocol, "a list of sessions does not ascend");
     }
   }
+  std::sort(sessions.begin(), sessions.end(),
+            [](const auto& a, const auto& b) { return a.name < b.name; });
+  return sessions;
 }
 
 Result<client::Session> Client::inspect(std::string_view name_or_id) {
@@ -80,8 +94,14 @@ Result<client::Session> Client::inspect(std::string_view name_or_id) {
   return session_from(answer);
 }
 
-Result<> Client::delete_session(std::string_view name_or_id) {
-  const auto make = [&](Builder& b) { return wire::CreateDeleteSession(b, text(b, name_or_id)); };
+Result<> Client::delete_session(std::string_view name_or_id) { return remove(name_or_id, false); }
+
+Result<> Client::destroy_session(std::string_view name_or_id) { return remove(name_or_id, true); }
+
+Result<> Client::remove(std::string_view name_or_id, bool destroy) {
+  const auto make = [&](Builder& b) {
+    return wire::CreateDeleteSession(b, text(b, name_or_id), destroy);
+  };
   KVAULT_CHECK(request(MessageType::delete_session, make));
   return {};
 }
@@ -105,11 +125,11 @@ Result<client::Session> Client::update_session(std::string_view name_or_id,
 
 Result<client::Fork> Client::fork_session(std::string_view name_or_id, std::uint64_t n_token,
                                           std::string_view name) {
-  const auto make = [&](Builder& b) {
+  const auto make = [&](Builder& b, const wire::RequestKey* key) {
     const auto session = text(b, name_or_id);
-    return wire::CreateForkSession(b, session, n_token, text(b, name));
+    return wire::CreateForkSession(b, session, n_token, text(b, name), key);
   };
-  KVAULT_TRY(const IncomingFrame answer, request(MessageType::fork_session, make));
+  KVAULT_TRY(const IncomingFrame answer, request_once(MessageType::fork_session, make));
   KVAULT_TRY(const wire::ForkSessionOk* fork, wire::verified<wire::ForkSessionOk>(answer.body));
   return client::Fork{client::from_wire(*fork->info()), {fork->kept_n_token(), fork->exact()}};
 }

@@ -10,6 +10,7 @@
 #include "core/format/attributes.hpp"
 #include "core/format/description.hpp"
 #include "core/format/record_check.hpp"
+#include "core/format/session_key.hpp"
 #include "sdk/src/payload_reader.hpp"
 
 /// What the daemon tells a client, and what a client asks. Plain values.
@@ -62,6 +63,7 @@ struct Session {
   SessionInfo info;
   SessionDescription description;
   std::uint32_t n_record = 0;
+  std::optional<SessionKey> key{};  ///< by open_session() in an encrypted namespace
 };
 
 enum class OpenMode : std::uint8_t { read, write };
@@ -82,7 +84,11 @@ struct Attachment {
   SessionInfo info;
   SessionDescription description;
   std::vector<RecordPlace> records;
+  std::optional<SessionKey> key{};  ///< of sealed records
 };
+
+/// Random: names one thing that a client wants done once.
+RequestKey new_request_key();
 
 /// A record to send. `pieces`: the chunks' bytes in the order of draft.meta.chunks, cut anywhere;
 /// what lies between chunks is sent as zeros. Borrowed until the call returns.
@@ -112,6 +118,14 @@ struct CommitInfo {
 /// Called with (bytes sent, bytes to send); false cancels.
 using Progress = std::function<bool(std::uint64_t, std::uint64_t)>;
 
+/// A namespace as an onlooker sees it; "" is the shared one.
+struct NamespaceUse {
+  std::string name;
+  std::uint64_t size_bytes = 0;
+  std::uint32_t n_client = 0;
+};
+
+/// Of the client's namespace; disk_bytes and quota_bytes of all of them together.
 struct Stats {
   std::uint64_t n_session = 0;
   std::uint64_t n_record = 0;
@@ -132,6 +146,7 @@ struct Stats {
   std::uint64_t n_compaction = 0;
   std::uint64_t moved_bytes = 0;
   std::uint64_t n_damage = 0;
+  std::vector<NamespaceUse> namespaces{};
 };
 
 struct VerifyReport {

@@ -1,6 +1,14 @@
 #include "sdk/src/client_wire.hpp"
 
+#include <sodium.h>
+
 namespace kvault::client {
+
+RequestKey new_request_key() {
+  RequestKey key{};
+  randombytes_buf(key.data(), key.size());
+  return key;
+}
 
 SessionInfo from_wire(const wire::SessionInfo& info) {
   SessionInfo result{.id = wire::from_wire(*info.id()),
@@ -27,25 +35,31 @@ SessionInfo from_wire(const wire::SessionInfo& info) {
 }
 
 Stats from_wire(const wire::StatsOk& stats) {
-  return {.n_session = stats.n_session(),
-          .n_record = stats.n_record(),
-          .n_pending_record = stats.n_pending_record(),
-          .n_pack = stats.n_pack(),
-          .live_bytes = stats.live_bytes(),
-          .pack_bytes = stats.pack_bytes(),
-          .n_connection = stats.n_connection(),
-          .n_queued_task = stats.n_queued_task(),
-          .disk_bytes = stats.disk_bytes(),
-          .quota_bytes = stats.quota_bytes(),
-          .uptime_s = stats.uptime_s(),
-          .n_commit = stats.n_commit(),
-          .written_bytes = stats.written_bytes(),
-          .n_evicted = stats.n_evicted(),
-          .n_expired = stats.n_expired(),
-          .n_pack_deleted = stats.n_pack_deleted(),
-          .n_compaction = stats.n_compaction(),
-          .moved_bytes = stats.moved_bytes(),
-          .n_damage = stats.n_damage()};
+  Stats result{.n_session = stats.n_session(),
+               .n_record = stats.n_record(),
+               .n_pending_record = stats.n_pending_record(),
+               .n_pack = stats.n_pack(),
+               .live_bytes = stats.live_bytes(),
+               .pack_bytes = stats.pack_bytes(),
+               .n_connection = stats.n_connection(),
+               .n_queued_task = stats.n_queued_task(),
+               .disk_bytes = stats.disk_bytes(),
+               .quota_bytes = stats.quota_bytes(),
+               .uptime_s = stats.uptime_s(),
+               .n_commit = stats.n_commit(),
+               .written_bytes = stats.written_bytes(),
+               .n_evicted = stats.n_evicted(),
+               .n_expired = stats.n_expired(),
+               .n_pack_deleted = stats.n_pack_deleted(),
+               .n_compaction = stats.n_compaction(),
+               .moved_bytes = stats.moved_bytes(),
+               .n_damage = stats.n_damage()};
+  if (stats.namespaces() == nullptr) return result;
+  for (const wire::NamespaceUse* use : *stats.namespaces()) {
+    const std::string name = use->name() == nullptr ? "" : use->name()->str();
+    result.namespaces.push_back({name, use->size_bytes(), use->n_client()});
+  }
+  return result;
 }
 
 }  // namespace kvault::client

@@ -35,6 +35,7 @@ class FrameChannel {
   /// patience: instead of the channel's own, for requests that take long.
   Result<IncomingFrame> receive(std::chrono::milliseconds patience);
   Result<IncomingFrame> receive() { return receive(patience_); }
+  std::chrono::milliseconds patience() const noexcept { return patience_; }
 
  private:
   Result<> fill(std::span<std::byte> target, std::chrono::milliseconds patience);

@@ -59,7 +59,7 @@ Result<std::unique_ptr<StoredCache>> StoredCache::open(Client& client, Device& d
         std::make_unique<SessionLoader>(cache, device, std::move(index), std::move(meter))));
     if (!options.stream) KVAULT_CHECK(cache.load_all());
     std::unique_ptr<StoredCache> stored(
-        new StoredCache(client, std::move(cache), info, options.progress));
+        new StoredCache(client, options.description, std::move(cache), info, options.progress));
     stored->token_ids_ = std::move(token_ids);
     return stored;
   };
@@ -91,16 +91,33 @@ Result<SaveInfo> StoredCache::save(std::span<const std::uint32_t> new_token_ids)
   if (cache_.n_token().raw != kept_n_token_) KVAULT_CHECK(cache_.load_all());
   std::vector<std::uint32_t> all_ids(token_ids_);
   all_ids.insert(all_ids.end(), new_token_ids.begin(), new_token_ids.end());
+  const RequestKey key = client::new_request_key();
+  Result<SaveInfo> saved = save_once(all_ids, key);
+  if (saved || saved.error().code != Errc::disconnected) return saved;
+  if (!client_.reconnect()) return saved;  // the first error is the one to tell
+  return save_once(std::move(all_ids), key);
+}
+
+Result<> StoredCache::reopen() {
+  if (client_.has_open(info_.id)) return {};
+  KVAULT_CHECK(client_.open_session(to_hex(info_.id), &description_, client::OpenMode::write));
+  return {};
+}
+
+Result<SaveInfo> StoredCache::save_once(std::vector<std::uint32_t> all_ids, const RequestKey& key) {
+  KVAULT_CHECK(reopen());
   const Result<std::uint64_t> n_page_written = put_records(all_ids);
   if (!n_page_written) {
     static_cast<void>(client_.drop_records(info_.id));  // what was sent must not join a later save
     return tl::unexpected(n_page_written.error());
   }
   KVAULT_TRY(const client::CommitInfo commit,
-             client_.commit(info_.id, {.expected_commit_number = info_.commit_number,
-                                       .n_token = all_ids.size(),
-                                       .kept_n_token = kept_n_token_,
-                                       .kept_n_page = kept_n_page_}));
+             client_.commit(info_.id,
+                            {.expected_commit_number = info_.commit_number,
+                             .n_token = all_ids.size(),
+                             .kept_n_token = kept_n_token_,
+                             .kept_n_page = kept_n_page_},
+                            key));
   info_.commit_number = commit.commit_number;
   info_.n_token = commit.n_token;
   info_.n_page = commit.n_page;

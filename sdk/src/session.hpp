@@ -56,7 +56,8 @@ class StoredCache {
 
   /// Saves everything since the last save. new_token_ids: of tokens [token_ids().size(),
   /// cache().n_token()). Durable when it returns; on failure the saved state is the one before and
-  /// the save may be tried again.
+  /// the save may be tried again. Where the connection ends meanwhile (kvaultd was upgraded, say)
+  /// it connects anew and goes on; what the daemon had done by then is not done twice.
   Result<SaveInfo> save(std::span<const std::uint32_t> new_token_ids);
   Result<Kept> rollback(Tokens n_token);
   /// Loads what of a streamed session is not loaded: one layer, or all.
@@ -64,8 +65,10 @@ class StoredCache {
   Result<> load_all() { return cache_.load_all(); }
 
  private:
-  StoredCache(Client& client, Cache cache, client::SessionInfo info, client::Progress progress)
+  StoredCache(Client& client, SessionDescription description, Cache cache, client::SessionInfo info,
+              client::Progress progress)
       : client_(client),
+        description_(std::move(description)),
         cache_(std::move(cache)),
         info_(std::move(info)),
         progress_(std::move(progress)),
@@ -73,10 +76,14 @@ class StoredCache {
         kept_n_page_(info_.n_page) {}
 
   Result<> check_save(std::size_t n_new_id) const;
+  Result<SaveInfo> save_once(std::vector<std::uint32_t> all_ids, const RequestKey& key);
+  /// Takes the lease again, after the client has connected anew.
+  Result<> reopen();
   Result<> put(const OutgoingRecord& record);
   Result<std::uint64_t> put_records(std::span<const std::uint32_t> all_ids);
 
   Client& client_;
+  SessionDescription description_;
   Cache cache_;
   client::SessionInfo info_;
   client::Progress progress_;

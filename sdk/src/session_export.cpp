@@ -4,10 +4,12 @@
 #include <chrono>
 #include <map>
 #include <memory>
+#include <optional>
 #include <random>
 #include <thread>
 #include <utility>
 
+#include "core/format/sealed_record.hpp"
 #include "core/format/session_file_header.hpp"
 #include "core/os/new_file.hpp"
 #include "sdk/src/mapped_pack.hpp"
@@ -148,13 +150,21 @@ class SessionWriter {
 /// One record, verified to the last byte, without rows that exist no more.
 Result<LiveRecord> copy_record(const Source& source, const client::RecordPlace& place,
                                SessionWriter& writer) {
-  const std::span<const std::byte> bytes = source.bytes_of(place);
-  const Result<RecordHeader> header = verify_record(bytes);
+  std::span<const std::byte> bytes = source.bytes_of(place);
+  std::optional<OneKey> keys;
+  if (source.stored.key) keys.emplace(*source.stored.key);
+  const Result<RecordHeader> header = verify_record(bytes, keys ? &*keys : nullptr);
   if (!header) return tl::unexpected(SessionIndex::damaged(place, header.error().message));
   if (header->checksum != place.checksum || header->kind != place.kind ||
       header->first_token != place.first_token || header->n_token < place.n_token ||
       header->length_bytes != place.length_bytes) {
     return tl::unexpected(SessionIndex::damaged(place, "it is not the record the session names"));
+  }
+  // A file of its own has no store to keep its key: it is written in the clear.
+  std::vector<std::byte> unsealed;
+  if (keys) {
+    KVAULT_TRY(unsealed, unseal_record(bytes, *keys));
+    bytes = unsealed;
   }
   if (header->n_token == place.n_token) return writer.add(bytes);
   KVAULT_TRY(const std::vector<std::byte> cut,

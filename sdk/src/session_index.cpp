@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/format/record_check.hpp"
+#include "core/format/sealed_record.hpp"
 
 namespace kvault {
 namespace {
@@ -34,7 +35,10 @@ Error SessionIndex::damaged(const client::RecordPlace& record, const std::string
 Result<SessionIndex> SessionIndex::read(const Cache& cache, client::Attachment stored,
                                         bool copies) {
   SessionIndex index(cache, std::move(stored.info));
-  KVAULT_CHECK(index.open_packs(cache.device(), std::move(stored.records), copies));
+  index.key_ = stored.key;
+  // Sealed bytes are of no use to a device.
+  const bool is_adopting = !copies && !index.key_;
+  KVAULT_CHECK(index.open_packs(cache.device(), std::move(stored.records), !is_adopting));
   // All at once, so that a disk has more than one thing to do.
   for (const StoredRecord& record : index.records_) {
     record.pack->mapping().will_need(record.place.offset_bytes,
@@ -89,14 +93,17 @@ Result<> SessionIndex::read_head(const Cache& cache, std::uint32_t number) {
     return tl::unexpected(damaged(place, "it is not the record the session names"));
   }
   record.n_token = header.n_token;
-  KVAULT_TRY(PayloadMeta meta, parse_payload_meta(header, bytes));
+  std::optional<OneKey> keys;
+  if (key_) keys.emplace(*key_);
+  KVAULT_TRY(PayloadMeta meta, parse_payload_meta(header, bytes, keys ? &*keys : nullptr));
   KVAULT_CHECK(keep_token_ids(place, meta));
   const RecordDraft draft = {.kind = header.kind,
                              .first_token = header.first_token,
                              .n_token = header.n_token,
                              .meta = std::move(meta),
                              .payload_bytes = header.payload_bytes};
-  if (const Result<> fits = check_draft(cache.options().shape, draft); !fits) {
+  const std::uint64_t seal_bytes = key_ ? kSealBytes : 0;
+  if (const Result<> fits = check_draft(cache.options().shape, draft, seal_bytes); !fits) {
     return tl::unexpected(damaged(place, fits.error().message));
   }
   return add_pieces(cache, number, header, draft.meta);
@@ -206,6 +213,22 @@ std::uint64_t SessionIndex::raw_begin(const LayerCache& layer, const SlidePages&
 }
 
 std::span<const std::byte> SessionIndex::bytes_of(const StoredPiece& piece) const {
+  return key_ ? std::span<const std::byte>(piece.plain) : stored_bytes_of(piece);
+}
+
+Result<> SessionIndex::unseal(LayerIndex layer, StoredPiece& piece) const {
+  if (!key_) return {};
+  const StoredRecord& stored = record(piece);
+  const RecordDraft draft = {.kind = stored.place.kind,
+                             .first_token = stored.place.first_token,
+                             .n_token = stored.n_token};
+  const Chunk chunk = {.kind = piece.kind, .layer = layer.raw};
+  KVAULT_TRY(piece.plain,
+             unseal_chunk(key_->key, key_->family, draft, chunk, stored_bytes_of(piece)));
+  return {};
+}
+
+std::span<const std::byte> SessionIndex::stored_bytes_of(const StoredPiece& piece) const {
   return record(piece).pack->mapping().bytes().subspan(piece.offset_bytes, piece.size_bytes);
 }
 

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -31,6 +32,7 @@ struct StoredPiece {
   std::uint64_t checksum = 0;
   std::uint32_t first_format = 0;  ///< of its layer's formats
   std::uint32_t n_format = 0;
+  std::vector<std::byte> plain{};  ///< of a sealed piece, once unseal() was called
 };
 
 /// All that is stored of one layer: pages, then tails, then snapshots, each by token.
@@ -58,7 +60,13 @@ class SessionIndex {
   /// The ids of all tokens, [info().n_token].
   std::vector<std::uint32_t> take_token_ids() { return std::move(token_ids_); }
 
+  /// As they were saved: of a sealed piece what unseal() found.
   std::span<const std::byte> bytes_of(const StoredPiece& piece) const;
+  /// As they are stored, to be verified.
+  std::span<const std::byte> stored_bytes_of(const StoredPiece& piece) const;
+  /// Errc::corrupt. Nothing to do where the session is not sealed. Pieces may be unsealed side by
+  /// side.
+  Result<> unseal(LayerIndex layer, StoredPiece& piece) const;
   /// "page record at token 128 in pages-000001.pack at byte 4096: <what>"
   static Error damaged(const client::RecordPlace& record, const std::string& what);
 
@@ -90,6 +98,7 @@ class SessionIndex {
   std::uint64_t raw_begin(const LayerCache& layer, const SlidePages& slide) const;
 
   client::SessionInfo info_;
+  std::optional<SessionKey> key_;
   std::vector<StoredRecord> records_;
   std::vector<StoredLayer> layers_;
   std::vector<std::uint32_t> token_ids_;

@@ -64,21 +64,22 @@ void SessionLoader::read_ahead(std::uint32_t layer) {
 }
 
 Result<> SessionLoader::place(Cache& cache, LayerIndex layer) {
-  const StoredLayer& stored = index_.layers()[layer.raw];
+  StoredLayer& stored = index_.layers()[layer.raw];
   const std::size_t n = stored.pieces.size();
   const bool is_shared = device_.caps().n_thread >= 2 && stored.size_bytes >= kSharedBytes;
   const std::size_t n_own = is_shared ? n / 2 : n;
   std::future<std::size_t> others;
-  if (is_shared) others = verify_apart(stored, n_own);
+  if (is_shared) others = verify_apart(layer, n_own);
   std::size_t damage = n;
   Gathered gathered;
   KVAULT_CHECK(meter_.report(0));
   for (std::size_t i = 0; i < n; ++i) {
-    if (i < n_own) damage = find_damage(stored, i, i + 1) == i ? i : n;
+    if (i < n_own) damage = find_damage(layer, i, i + 1) == i ? i : n;
     if (i == n_own) damage = others.get();
-    const StoredPiece& piece = stored.pieces[i];
+    StoredPiece& piece = stored.pieces[i];
     if (damage == i) return tl::unexpected(damaged(layer, piece));
     KVAULT_CHECK(place_piece(cache, layer, piece, gathered));
+    piece.plain = {};
     gathered.size_bytes += piece.size_bytes;
     KVAULT_CHECK(meter_.report(gathered.size_bytes));
   }
@@ -90,22 +91,23 @@ Result<> SessionLoader::place(Cache& cache, LayerIndex layer) {
 
 /// On a thread of its own, or where the system has none when the answer is asked for: find_damage()
 /// from `begin` to the end.
-std::future<std::size_t> SessionLoader::verify_apart(const StoredLayer& stored,
-                                                     std::size_t begin) const {
-  const auto verify = [this, &stored, begin] {
-    return find_damage(stored, begin, stored.pieces.size());
+std::future<std::size_t> SessionLoader::verify_apart(LayerIndex layer, std::size_t begin) {
+  const auto verify = [this, layer, begin] {
+    return find_damage(layer, begin, index_.layers()[layer.raw].pieces.size());
   };
   return std::async(std::launch::async | std::launch::deferred, verify);
 }
 
-/// The first piece of [begin, end) whose checksum does not match, or the number of all pieces.
-std::size_t SessionLoader::find_damage(const StoredLayer& stored, std::size_t begin,
-                                       std::size_t end) const {
+/// The first piece of [begin, end) whose checksum or seal does not match, or the number of all
+/// pieces. Those before it are unsealed.
+std::size_t SessionLoader::find_damage(LayerIndex layer, std::size_t begin, std::size_t end) {
+  std::vector<StoredPiece>& pieces = index_.layers()[layer.raw].pieces;
   for (std::size_t i = begin; i < end; ++i) {
-    const StoredPiece& piece = stored.pieces[i];
-    if (payload_checksum(index_.bytes_of(piece)) != piece.checksum) return i;
+    StoredPiece& piece = pieces[i];
+    if (payload_checksum(index_.stored_bytes_of(piece)) != piece.checksum) return i;
+    if (!index_.unseal(layer, piece)) return i;
   }
-  return stored.pieces.size();
+  return pieces.size();
 }
 
 Error SessionLoader::damaged(LayerIndex layer, const StoredPiece& piece) const {

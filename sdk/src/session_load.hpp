@@ -37,8 +37,8 @@ class SessionLoader final : public LayerSource {
 
   void read_ahead(std::uint32_t layer);
   Result<> place(Cache& cache, LayerIndex layer);
-  std::future<std::size_t> verify_apart(const StoredLayer& stored, std::size_t begin) const;
-  std::size_t find_damage(const StoredLayer& stored, std::size_t begin, std::size_t end) const;
+  std::future<std::size_t> verify_apart(LayerIndex layer, std::size_t begin);
+  std::size_t find_damage(LayerIndex layer, std::size_t begin, std::size_t end);
   Error damaged(LayerIndex layer, const StoredPiece& piece) const;
   Result<> place_piece(Cache& cache, LayerIndex layer, const StoredPiece& piece,
                        Gathered& gathered);

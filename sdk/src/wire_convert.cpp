@@ -145,6 +145,28 @@ kvault::SessionId from_wire(const SessionId& id) {
   return result;
 }
 
+RequestKey to_wire(const kvault::RequestKey& key) {
+  std::array<std::uint8_t, sizeof(key)> bytes{};
+  std::memcpy(bytes.data(), key.data(), bytes.size());
+  return RequestKey(flatbuffers::span<const std::uint8_t, sizeof(key)>(bytes));
+}
+
+kvault::RequestKey from_wire(const RequestKey* key) {
+  kvault::RequestKey result{};
+  if (key != nullptr) std::memcpy(result.data(), key->bytes()->data(), result.size());
+  return result;
+}
+
+flatbuffers::Offset<flatbuffers::Vector<std::uint8_t>> to_wire(Builder& builder,
+                                                               const SecretKey& key) {
+  const auto* bytes = reinterpret_cast<const std::uint8_t*>(key.bytes().data());
+  return builder.CreateVector(bytes, key.bytes().size());
+}
+
+Result<SecretKey> from_wire(const flatbuffers::Vector<std::uint8_t>& key) {
+  return SecretKey::from_bytes(std::as_bytes(std::span(key.data(), key.size())));
+}
+
 flatbuffers::Offset<Description> to_wire(Builder& builder, const SessionDescription& description) {
   std::vector<flatbuffers::Offset<IdentityField>> identity;
   for (const kvault::IdentityField& field : description.identity) {

@@ -283,10 +283,21 @@ typedef struct kvault_client_options {
   const char* daemon_path;    /* NULL: $KVAULTD, beside the library, then PATH */
   const char* app_name;       /* for the daemon's log; NULL: "app" */
   uint32_t timeout_ms;        /* of one request; 0 = 30000 */
-  uint32_t reserved;
+  /* What to do where namespace_name does not exist: 0 NOT_FOUND, 1 make it, 2 make it encrypted;
+   * with 2, one that exists and is not encrypted is UNSUPPORTED. */
+  uint32_t namespace_create;
+  /* A client sees the sessions of one namespace alone. NULL: the shared one, which every app of the
+   * user sees. Another one asks for its token, the one it was made with (PERMISSION otherwise). */
+  const char* namespace_name;  /* 1 to 64 of a-z 0-9 . _ - */
+  const char* namespace_token; /* 64 hexadecimal digits; see kvault_new_token */
 } kvault_client_options;
 #define KVAULT_CLIENT_OPTIONS_INIT \
-  { sizeof(kvault_client_options), 0, NULL, NULL, NULL, NULL, 0, 0 }
+  { sizeof(kvault_client_options), 0, NULL, NULL, NULL, NULL, 0, 0, NULL, NULL }
+
+/* 32 random bytes as 64 hexadecimal digits and a zero. Keep it where secrets are kept (the
+ * desktop's keyring, say): of an encrypted namespace it is the only key, and nothing can be read
+ * without it. */
+KVAULT_API kvault_status kvault_new_token(char out_token[65], kvault_error* error);
 
 KVAULT_API kvault_status kvault_client_connect(const kvault_client_options* options,
                                                kvault_client** out_client, kvault_error* error);
@@ -319,6 +330,26 @@ KVAULT_API kvault_status kvault_client_list(kvault_client* client, kvault_sessio
 /* name_or_id: a session's name or its id. */
 KVAULT_API kvault_status kvault_client_delete(kvault_client* client, const char* name_or_id,
                                               kvault_error* error);
+
+/* The same, and the session's key is destroyed when it returns: nobody can read its bytes again,
+ * wherever a copy of them lies. UNSUPPORTED where the namespace is not encrypted; BUSY while forks
+ * of the same chat share the key. */
+KVAULT_API kvault_status kvault_client_destroy(kvault_client* client, const char* name_or_id,
+                                               kvault_error* error);
+/* 1 where what this client saves is encrypted (XChaCha20-Poly1305), else 0. Exports are not. */
+KVAULT_API int kvault_client_is_encrypted(const kvault_client* client);
+
+typedef struct kvault_namespace_info {
+  char name[65]; /* "" for the shared one */
+  char reserved[3];
+  uint32_t n_client;
+  uint64_t size_bytes; /* of all its files; the quota counts those of all namespaces */
+} kvault_namespace_info;
+typedef int (*kvault_namespace_visitor)(const kvault_namespace_info* info, void* user);
+/* Calls the visitor for every namespace, by name, until it returns 0. */
+KVAULT_API kvault_status kvault_client_namespaces(kvault_client* client,
+                                                  kvault_namespace_visitor visitor, void* user,
+                                                  kvault_error* error);
 
 /* What kvault_client_update changes. Fields that are NULL or 0 leave things as they are. */
 typedef struct kvault_session_update {

@@ -11,6 +11,7 @@
 /// one thread at a time. Before a span reaches the C interface its size is checked against the
 /// shapes the cache was made with; a wrong one is KVAULT_SHAPE_MISMATCH, with the numbers.
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -470,7 +471,18 @@ struct ClientOptions {
   std::string daemon_path = {};
   std::string app_name = {};
   std::uint32_t timeout_ms = 0;  ///< of one request; 0 = 30000
+  std::string namespace_name = {};
+  std::string namespace_token = {};  ///< new_token()
+  std::uint32_t namespace_create = 0;
 };
+
+/// kvault_new_token
+inline Outcome<std::string> new_token() {
+  std::array<char, 65> token{};
+  Error error{};
+  if (kvault_new_token(token.data(), &error) != KVAULT_OK) return error;
+  return std::string(token.data());
+}
 
 /// Called with (done_bytes, total_bytes) during long work; false cancels. Must not throw.
 using Progress = std::function<bool(std::uint64_t, std::uint64_t)>;
@@ -494,6 +506,9 @@ class Client {
     c.daemon_path = text(options.daemon_path);
     c.app_name = text(options.app_name);
     c.timeout_ms = options.timeout_ms;
+    c.namespace_create = options.namespace_create;
+    c.namespace_name = text(options.namespace_name);
+    c.namespace_token = text(options.namespace_token);
     kvault_client* handle = nullptr;
     Error error{};
     if (kvault_client_connect(&c, &handle, &error) != KVAULT_OK) return error;
@@ -528,6 +543,24 @@ class Client {
     Error error{};
     if (kvault_client_delete(handle(), name_or_id.c_str(), &error) != KVAULT_OK) return error;
     return {};
+  }
+
+  /// The same, and destroys its key: encrypted namespaces only.
+  Outcome<> destroy(const std::string& name_or_id) {
+    Error error{};
+    if (kvault_client_destroy(handle(), name_or_id.c_str(), &error) != KVAULT_OK) return error;
+    return {};
+  }
+  bool is_encrypted() const noexcept { return kvault_client_is_encrypted(handle()) != 0; }
+  Outcome<std::vector<kvault_namespace_info>> namespaces() {
+    std::vector<kvault_namespace_info> infos;
+    const auto add = [](const kvault_namespace_info* info, void* user) {
+      static_cast<std::vector<kvault_namespace_info>*>(user)->push_back(*info);
+      return 1;
+    };
+    Error error{};
+    if (kvault_client_namespaces(handle(), add, &infos, &error) != KVAULT_OK) return error;
+    return infos;
   }
 
   /// Renames, labels, pins, lets expire; start from KVAULT_SESSION_UPDATE_INIT.

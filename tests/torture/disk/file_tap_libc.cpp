@@ -183,6 +183,16 @@ KVAULT_REPLACED int rename(const char* from, const char* to) noexcept {
     tap().renamed(name, tap().relative(to).value_or(std::string()));
   });
 }
+KVAULT_REPLACED int renameat2(int from_directory, const char* from, int to_directory,
+                              const char* to, unsigned flags) noexcept {
+  const auto run = [&] {
+    return static_cast<int>(
+        ::syscall(SYS_renameat2, from_directory, from, to_directory, to, flags));
+  };
+  return tapped_path(Call::rename, from, run, [&](const std::string& name) {
+    tap().renamed(name, tap().relative(to).value_or(std::string()));
+  });
+}
 KVAULT_REPLACED void* mmap(void* address, std::size_t size, int protection, int flags,
                            int descriptor, off_t offset) noexcept {
   if (descriptor >= 0) {

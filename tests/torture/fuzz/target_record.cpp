@@ -3,34 +3,17 @@
 
 #include "core/format/record.hpp"
 #include "tests/torture/fuzz/fuzz_target.hpp"
-#include "tests/torture/model/upload.hpp"
+#include "tests/torture/fuzz/record_bytes.hpp"
 
 namespace kvault::torture {
 namespace {
 
 using Bytes = std::vector<std::byte>;
 
-// docs/format.md, section 4
-constexpr std::size_t kMetaBytesAt = 80;
-constexpr std::size_t kChecksumAt = 120;
-constexpr std::size_t kChunkEntryBytes = 32;
-
-Bytes whole(RecordHeader header, const Bytes& meta, std::span<const std::byte> payload) {
-  place_payload(header, meta.size(), payload.size());
-  Bytes record = serialise_head(header, meta);
-  record.resize(header.length_bytes);
-  std::copy(payload.begin(), payload.end(),
-            record.begin() + static_cast<std::ptrdiff_t>(header.payload_offset));
-  return record;
-}
+constexpr std::size_t kChunkEntryBytes = 32;  // docs/format.md, section 4
 
 Bytes record_of(const Upload& upload) {
-  RecordHeader header{.kind = upload.draft.kind, .transaction = 9};
-  header.commit_number = 1;
-  header.first_token = upload.draft.first_token;
-  header.n_token = upload.draft.n_token;
-  header.n_chunk = static_cast<std::uint32_t>(upload.draft.meta.chunks.size());
-  return whole(header, serialise_payload_meta(upload.draft.meta), upload.payload);
+  return record_bytes(header_of(upload), serialise_payload_meta(upload.draft.meta), upload.payload);
 }
 
 Bytes commit_record() {
@@ -51,8 +34,8 @@ Bytes commit_record() {
                    .length_bytes = 8192,
                    .first_token = 128,
                    .n_token = 2}};
-  return whole({.kind = RecordKind::commit, .transaction = 9}, serialise_commit_meta(meta).value(),
-               {});
+  return record_bytes({.kind = RecordKind::commit, .transaction = 9},
+                      serialise_commit_meta(meta).value(), {});
 }
 
 std::vector<Bytes> record_seeds() {
@@ -64,7 +47,7 @@ std::vector<Bytes> record_seeds() {
           record_of(tail_upload(shape, 128, std::span(tokens).first(3), 3)),
           record_of(snapshot_upload(shape, 128, 4)),
           commit_record(),
-          whole({.kind = RecordKind::tombstone, .transaction = 9}, {}, {})};
+          record_bytes({.kind = RecordKind::tombstone, .transaction = 9}, {}, {})};
 }
 
 /// What a reader does with a record, in its order.
@@ -106,11 +89,7 @@ void mend_record(std::vector<std::byte>& bytes) {
       poke(record, at + 24, payload_checksum(record.subspan(begin, size)));
     }
   }
-  std::uint64_t meta_bytes = 0;
-  if (!peek(record, kMetaBytesAt, meta_bytes)) return;
-  if (record.size() < kRecordHeaderSize || meta_bytes > record.size() - kRecordHeaderSize) return;
-  poke(record, kChecksumAt, std::uint64_t{0});
-  poke(record, kChecksumAt, payload_checksum(record.first(kRecordHeaderSize + meta_bytes)));
+  mend_head(record);
 }
 
 }  // namespace

@@ -83,7 +83,8 @@ Result<std::vector<ServedSession>> ClientTarget::served() {
                           .n_token = attachment.info.n_token,
                           .n_page = attachment.info.n_page,
                           .attributes = attachment.info.attributes,
-                          .records = {}};
+                          .records = {},
+                          .key = attachment.key};
     session.description.name = info.name;
     for (const client::RecordPlace& record : attachment.records) {
       session.records.push_back({record.kind, record.pack_path, record.offset_bytes,

@@ -11,6 +11,8 @@
 #include <fstream>
 #include <stdexcept>
 
+#include "tests/torture/model/upload.hpp"
+
 extern char** environ;
 
 namespace kvault::torture {
@@ -77,6 +79,9 @@ Result<Client> Daemon::connect(std::uint32_t patience_ms) const {
   options.app_name = "torture";
   options.auto_start = false;
   options.request_timeout_ms = 20'000;
+  if (is_encrypted_) {
+    options.name_space = {"torture", test_secret(), NamespaceCreation::encrypted};
+  }
   const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(patience_ms);
   for (;;) {
     Result<Client> client = Client::connect(options);

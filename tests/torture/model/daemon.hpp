@@ -17,6 +17,8 @@ class Daemon {
  public:
   /// `environment`: "NAME=value", added to ours.
   Daemon(std::filesystem::path directory, const std::vector<std::string>& environment = {});
+  /// Clients enter an encrypted namespace from now on.
+  void encrypt() { is_encrypted_ = true; }
   Daemon(const Daemon&) = delete;
   Daemon& operator=(const Daemon&) = delete;
   ~Daemon() { kill(); }
@@ -37,6 +39,7 @@ class Daemon {
  private:
   std::string path_of(const char* name) const;
   std::filesystem::path directory_;
+  bool is_encrypted_ = false;
   pid_t pid_ = 0;
 };
 

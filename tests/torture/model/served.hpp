@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -8,6 +9,7 @@
 #include "core/format/attributes.hpp"
 #include "core/format/description.hpp"
 #include "core/format/record.hpp"
+#include "core/format/session_key.hpp"
 
 namespace kvault::torture {
 
@@ -31,16 +33,17 @@ struct ServedSession {
   std::uint64_t n_page = 0;
   SessionAttributes attributes{};
   std::vector<ServedRecord> records{};
+  std::optional<SessionKey> key{};  ///< of sealed records
 };
 
 /// The bytes behind a served record after every check a reader is told to make.
 struct ReadRecord {
   RecordHeader header;
   PayloadMeta meta;
-  std::uint64_t payload_checksum = 0;
+  std::uint64_t payload_checksum = 0;  ///< of what was saved: of a sealed record, as unsealed
 };
 
 /// Errors are what a careful reader would have noticed before using a byte.
-Result<ReadRecord> read_served(const ServedRecord& record);
+Result<ReadRecord> read_served(const ServedRecord& record, const std::optional<SessionKey>& key);
 
 }  // namespace kvault::torture

@@ -9,6 +9,8 @@ Result<> StoreTarget::open() {
   options.directory = directory_;
   options.pack_size_bytes_max = kPackSizeMax;
   options.quota_bytes = quota_bytes_;
+  options.other_bytes = [bytes = other_bytes_] { return bytes; };
+  if (is_encrypted_) options.secret = test_secret();
   KVAULT_TRY(store_, Store::open(std::move(options)));
   return {};
 }
@@ -27,7 +29,9 @@ Result<> StoreTarget::remove(const SessionTruth& session) {
   return store_->remove_session(*session.id);
 }
 
-Result<RecordHandle> StoreTarget::send(const SessionId& session, const Upload& upload) {
+Result<RecordHandle> StoreTarget::send(const SessionId& session, const Upload& plain) {
+  KVAULT_TRY(const std::optional<SessionKey> key, store_->key_of(session));
+  const Upload upload = key ? sealed(*key, plain) : plain;
   KVAULT_TRY(const RecordHandle handle, store_->begin_record(session, upload.draft));
   const std::span<const std::byte> payload(upload.payload);
   const std::size_t half = payload.size() / 2;
@@ -87,6 +91,7 @@ Result<std::vector<ServedSession>> StoreTarget::served() {
                           .n_page = attachment.info.n_page,
                           .attributes = attachment.info.attributes,
                           .records = {}};
+    KVAULT_TRY(session.key, store_->key_of(info.id));
     // The name that lists say is the one that clients go by.
     session.description.name = info.name;
     for (const RecordLocation& record : attachment.records) {

@@ -13,10 +13,14 @@ class StoreTarget final : public Target {
  public:
   static constexpr std::uint64_t kPackSizeMax = 40 * 1024;
 
-  explicit StoreTarget(std::filesystem::path directory) : directory_(std::move(directory)) {}
+  explicit StoreTarget(std::filesystem::path directory, bool is_encrypted = false)
+      : directory_(std::move(directory)), is_encrypted_(is_encrypted) {}
 
-  /// From the next opening on.
-  void set_quota(std::uint64_t quota_bytes) { quota_bytes_ = quota_bytes; }
+  /// From the next opening on: a quota of which other namespaces take so much.
+  void set_quota(std::uint64_t quota_bytes, std::uint64_t other_bytes) {
+    quota_bytes_ = quota_bytes;
+    other_bytes_ = other_bytes;
+  }
   Result<> open();
   Result<> reopen_without_catalog();
   void close() { store_.reset(); }
@@ -48,7 +52,9 @@ class StoreTarget final : public Target {
   Result<> ready();
 
   std::filesystem::path directory_;
+  bool is_encrypted_;
   std::uint64_t quota_bytes_ = 0;
+  std::uint64_t other_bytes_ = 0;
   std::uint64_t moved_bytes_ = 0;
   std::unique_ptr<Store> store_;
 };

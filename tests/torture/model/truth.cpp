@@ -95,7 +95,7 @@ Comparison compare_record(const SessionTruth& truth, const ServedSession& sessio
               name_of(served.kind), " of token ", served.first_token);
   const RecordTruth* record = find(truth, served);
   if (record == nullptr) return wrong(what + " is not part of this state");
-  const Result<ReadRecord> read = read_served(served);
+  const Result<ReadRecord> read = read_served(served, session.key);
   if (!read) return lost(message(what, ": ", read.error().message));
   if (served.n_token != record->n_token) {
     return wrong(message(what, " has ", served.n_token, " tokens, not ", record->n_token));

@@ -1,6 +1,10 @@
 #include "tests/torture/model/upload.hpp"
 
 #include <algorithm>
+
+#include "core/format/sealed_record.hpp"
+
+#include <algorithm>
 #include <cstring>
 
 #include "tests/support/random.hpp"
@@ -102,6 +106,29 @@ Upload snapshot_upload(const ModelShape& shape, std::uint64_t position, std::uin
   RecordDraft draft{.kind = RecordKind::snapshot, .first_token = position};
   draft.meta.chunks = {{.kind = ChunkKind::recurrent_state, .layer = 2, .size_bytes = kStateBytes}};
   return make_upload(shape, std::move(draft), seed);
+}
+
+SecretKey test_secret() {
+  return SecretKey::from_bytes(std::vector<std::byte>(kSecretKeySize, std::byte{0x5A})).value();
+}
+
+Upload sealed(const SessionKey& key, const Upload& plain) {
+  Upload upload{plain.draft, {}};
+  std::vector<std::vector<std::byte>> chunks;
+  for (Chunk& chunk : upload.draft.meta.chunks) {
+    const auto bytes = std::span(plain.payload).subspan(chunk.offset_bytes, chunk.size_bytes);
+    chunks.push_back(seal_chunk(key.key, key.family, upload.draft, chunk, bytes));
+    chunk.size_bytes = chunks.back().size();
+    chunk.checksum = payload_checksum(chunks.back());
+  }
+  upload.draft.payload_bytes = place_chunks(upload.draft.meta.chunks);
+  upload.payload.resize(upload.draft.payload_bytes);
+  for (std::size_t i = 0; i < chunks.size(); ++i) {
+    std::copy(chunks[i].begin(), chunks[i].end(),
+              upload.payload.begin() +
+                  static_cast<std::ptrdiff_t>(upload.draft.meta.chunks[i].offset_bytes));
+  }
+  return upload;
 }
 
 }  // namespace kvault::torture

@@ -8,6 +8,7 @@
 
 #include "core/format/description.hpp"
 #include "core/format/record_check.hpp"
+#include "core/format/session_key.hpp"
 
 namespace kvault::torture {
 
@@ -34,5 +35,10 @@ Upload page_upload(const ModelShape& shape, std::uint64_t page,
 Upload tail_upload(const ModelShape& shape, std::uint64_t first_token,
                    std::span<const std::uint32_t> token_ids, std::uint64_t seed);
 Upload snapshot_upload(const ModelShape& shape, std::uint64_t position, std::uint64_t seed);
+
+/// The secret of every encrypted store and the token of every namespace here.
+SecretKey test_secret();
+/// As a client of an encrypted namespace sends it.
+Upload sealed(const SessionKey& key, const Upload& plain);
 
 }  // namespace kvault::torture

@@ -18,6 +18,9 @@ constexpr std::uint64_t kSinglesMax = 6;
 /// So long that SQLite writes its log back into the catalog; one of so many programs.
 constexpr std::uint64_t kStepsOfLongProgram = 240;
 constexpr std::uint64_t kLongProgramEvery = 8;
+/// The least, of which other namespaces take so much that little is left.
+constexpr std::uint64_t kQuota = std::uint64_t{4} << 20U;
+constexpr std::uint64_t kOtherBytes = kQuota / 16 * 9;
 /// Of a long program only the calls around that are examined.
 constexpr std::size_t kCallsAroundCheckpoint = 25;
 
@@ -34,17 +37,23 @@ struct Recording {
 struct Program {
   bool is_long = false;
   std::uint64_t n_step_before = 0;  ///< unrecorded
-  std::uint64_t quota_bytes = 0;
+  bool has_quota = false;
+  bool is_encrypted = false;
 };
 
-/// Of so many programs one is long, some go on with an old store, and some of these have a quota
-/// that their sessions do not fit into.
-Program program_of(std::uint64_t i) {
-  constexpr std::uint64_t kQuota = std::uint64_t{4} << 20U;  // the least
+Program plain_program_of(std::uint64_t i) {
   if (i % kLongProgramEvery == kLongProgramEvery - 1) return {.is_long = true};
   if (i % 4 == 1) return {.n_step_before = 30 + i % 17};
-  if (i % 4 == 2) return {.n_step_before = 90 + i % 17, .quota_bytes = kQuota};
+  if (i % 4 == 2) return {.n_step_before = 90 + i % 17, .has_quota = true};
   return {};
+}
+
+/// Of so many programs one is long, some go on with an old store, and some of these have a quota
+/// that their sessions do not fit into. Every third store is encrypted.
+Program program_of(std::uint64_t i) {
+  Program program = plain_program_of(i);
+  program.is_encrypted = i % 3 == 1;
+  return program;
 }
 
 /// Names that an eviction took in the last step; the worlds since `first_world` allow for it.
@@ -79,9 +88,9 @@ Recording record_program(const std::filesystem::path& directory, std::uint64_t s
   require(Image().write_to(directory), "an empty directory");
   Recording recording;
   FileTap& tap = FileTap::instance();
-  StoreTarget target(directory);
+  StoreTarget target(directory, program.is_encrypted);
   Player player(target, seed);
-  target.set_quota(program.quota_bytes);
+  if (program.has_quota) target.set_quota(kQuota, kOtherBytes);
   if (program.n_step_before > 0) {
     recording.before = Medium(age(target, player, directory, program.n_step_before));
   }
@@ -200,10 +209,12 @@ class Choices {
 /// Goes through the moments of a recording and examines what a crash there leaves.
 class Examiner {
  public:
-  Examiner(const TortureOptions& options, Report& report, std::uint64_t program_seed)
+  Examiner(const TortureOptions& options, Report& report, std::uint64_t program_seed,
+           bool is_encrypted)
       : options_(options),
         report_(report),
         program_seed_(program_seed),
+        is_encrypted_(is_encrypted),
         random_(program_seed * 77 + 5),
         directory_(options.scratch / "crashed") {}
 
@@ -251,7 +262,7 @@ class Examiner {
 
   void examine(const Image& image, World world, const std::string& what) {
     require(image.write_to(directory_), "an image");
-    StoreTarget target(directory_);
+    StoreTarget target(directory_, is_encrypted_);
     report_.add(check_store(target, world), where(what));
     report_.count("crash_images");
     report_.progress(message(report_.counter("crash_images"), " images"));
@@ -287,7 +298,7 @@ class Examiner {
     tap.start(directory_, medium.names(), medium.next_file());
     World recovered = world;
     {
-      StoreTarget target(directory_);
+      StoreTarget target(directory_, is_encrypted_);
       const Result<> opened = target.open();
       const Verdict verdict =
           opened ? check_target(target, recovered) : broken("open", opened.error());
@@ -313,6 +324,7 @@ class Examiner {
   const TortureOptions& options_;
   Report& report_;
   std::uint64_t program_seed_;
+  bool is_encrypted_;
   test::Random random_;
   std::filesystem::path directory_;
   std::size_t moment_ = 0;
@@ -329,8 +341,9 @@ void run_crash(const TortureOptions& options, Report& report) {
     const Recording recording = record_program(options.scratch / "program", seed, program);
     const std::vector<bool> is_examined =
         program.is_long ? near_checkpoints(recording.journal) : std::vector<bool>();
-    Examiner(options, report, seed).run(recording, is_examined, n_image_each);
+    Examiner(options, report, seed, program.is_encrypted).run(recording, is_examined, n_image_each);
     report.count("crash_programs");
+    report.count("crash_programs_encrypted", program.is_encrypted ? 1 : 0);
     report.count("crash_programs_compacting", recording.moved_bytes > 0 ? 1 : 0);
     report.count("crash_programs_evicting", recording.n_eviction > 0 ? 1 : 0);
     report.count("crash_system_calls", recording.journal.size());

@@ -63,7 +63,8 @@ class FaultRun {
     require(Image().write_to(directory_), "an empty directory");
     FileTap& tap = FileTap::instance();
     tap.start(directory_);
-    StoreTarget target(directory_);
+    is_encrypted_ = seed % 2 == 1;
+    StoreTarget target(directory_, is_encrypted_);
     Player player(target, seed);
     if (is_rebuild_) lose_catalog(target, player);
     tap.set_fault(fault);
@@ -135,7 +136,7 @@ class FaultRun {
 
   void check_crashed(const Image& image, World world, const std::string& what) {
     require(image.write_to(crashed_), "an image");
-    StoreTarget target(crashed_);
+    StoreTarget target(crashed_, is_encrypted_);
     report_.add(check_store(target, world), message(where_, ", ", what));
   }
 
@@ -144,6 +145,7 @@ class FaultRun {
   std::filesystem::path crashed_;
   std::string where_;
   bool is_rebuild_ = false;
+  bool is_encrypted_ = false;
   World player_world_;
   std::set<std::string> dishonest_;
 };
@@ -162,8 +164,8 @@ void run_variant(FaultRun& run, const Variant& variant, std::uint64_t n_failing,
 }  // namespace
 
 void run_fault(const TortureOptions& options, Report& report) {
-  const std::uint64_t n_program = options.is_short ? 1 : 3;
-  const std::uint64_t stride = options.is_short ? 13 : 1;
+  const std::uint64_t n_program = options.is_short ? 2 : 4;
+  const std::uint64_t stride = options.is_short ? 26 : 1;
   FaultRun run(options, report);
   for (std::uint64_t program = 0; program < n_program; ++program) {
     for (const Variant& variant : kVariants) {

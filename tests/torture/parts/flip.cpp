@@ -18,6 +18,7 @@ constexpr std::uint64_t kStepsMin = 14;
 
 /// A store with some history: as it lies after an orderly end, and as a kill leaves it.
 struct Patient {
+  bool is_encrypted = false;
   Image closed;
   Image killed;
   World world;
@@ -26,9 +27,10 @@ struct Patient {
   World killed_world;
 };
 
-Patient make_patient(const std::filesystem::path& directory, std::uint64_t seed) {
+Patient make_patient(const std::filesystem::path& directory, std::uint64_t seed,
+                     bool is_encrypted) {
   require(Image().write_to(directory), "an empty directory");
-  StoreTarget target(directory);
+  StoreTarget target(directory, is_encrypted);
   Player player(target, seed);
   require(target.open(), "the first opening");
   std::uint64_t n_token = 0;
@@ -50,6 +52,7 @@ Patient make_patient(const std::filesystem::path& directory, std::uint64_t seed)
     require(player.step(), "a healthy store fails");
   }
   Patient patient;
+  patient.is_encrypted = is_encrypted;
   patient.killed_world = newest_change;
   patient.killed = image_of(directory);
   target.close();
@@ -122,7 +125,7 @@ class Flipper {
   /// one of either kind where that is asked for.
   void flip_packs(std::uint64_t n_bit, bool takes_small_ones_whole) {
     require(patient_.closed.write_to(directory_), "an image");
-    StoreTarget target(directory_);
+    StoreTarget target(directory_, patient_.is_encrypted);
     require(target.open(), "open");
     const Result<std::vector<ServedSession>> served = target.served();
     if (!served) throw std::runtime_error(served.error().message);
@@ -158,10 +161,11 @@ class Flipper {
     }
   }
 
-  std::vector<std::string> packs() const {
+  /// Of the files in a directory, which ends with a slash.
+  std::vector<std::string> files_in(const std::string& directory) const {
     std::vector<std::string> paths;
     for (const auto& [path, bytes] : patient_.closed.files) {
-      if (path.starts_with("packs/")) paths.push_back(path);
+      if (path.starts_with(directory)) paths.push_back(path);
     }
     return paths;
   }
@@ -199,7 +203,7 @@ class Flipper {
   void open_flipped(const std::string& where, World world) {
     report_.count("bit_flips");
     report_.progress(message(report_.counter("bit_flips"), " flips"));
-    StoreTarget target(directory_);
+    StoreTarget target(directory_, patient_.is_encrypted);
     const Result<> opened = target.open();
     if (!opened) {
       report_.count("bit_flips_refused");
@@ -230,19 +234,28 @@ class Flipper {
   std::vector<ServedSession> served_;
 };
 
+void flip_all(const TortureOptions& options, Report& report, bool is_encrypted) {
+  const std::uint64_t seed = options.seed * 17 + (is_encrypted ? 1 : 0);
+  Flipper flipper(options, report, make_patient(options.scratch / "patient", seed, is_encrypted));
+  const bool is_short = options.is_short;
+  flipper.flip_packs(is_short ? 100 : 5'000, !is_short);
+  flipper.flip_at_rest("catalog.sqlite", false, is_short ? 150 : 20'000);
+  flipper.flip_at_rest("catalog.sqlite", true, is_short ? 75 : 10'000);
+  flipper.flip_at_rest("catalog.sqlite-wal", true, is_short ? 150 : 20'000);
+  flipper.flip_at_rest("namespace.key", false, is_short ? 16 : 256);
+  for (const std::string& key : flipper.files_in("keys/")) {
+    flipper.flip_at_rest(key, false, is_short ? 10 : 2'000);
+  }
+  for (const std::string& pack : flipper.files_in("packs/")) {
+    flipper.flip_at_rest(pack, false, is_short ? 5 : 300);
+  }
+}
+
 }  // namespace
 
 void run_flip(const TortureOptions& options, Report& report) {
-  Flipper flipper(options, report, make_patient(options.scratch / "patient", options.seed * 17));
-  const bool is_short = options.is_short;
-  flipper.flip_packs(is_short ? 200 : 5'000, !is_short);
-  flipper.flip_at_rest("catalog.sqlite", false, is_short ? 300 : 20'000);
-  flipper.flip_at_rest("catalog.sqlite", true, is_short ? 150 : 10'000);
-  flipper.flip_at_rest("catalog.sqlite-wal", true, is_short ? 300 : 20'000);
-  flipper.flip_at_rest("namespace.key", false, is_short ? 16 : 256);
-  for (const std::string& pack : flipper.packs()) {
-    flipper.flip_at_rest(pack, false, is_short ? 10 : 300);
-  }
+  flip_all(options, report, false);
+  flip_all(options, report, true);
 }
 
 }  // namespace kvault::torture

@@ -83,7 +83,9 @@ class Victim {
   static Result<> ended() { return fail(Errc::unreachable, "the daemon has ended"); }
 
   std::unique_ptr<Daemon> start(const std::vector<std::string>& environment) {
-    return std::make_unique<Daemon>(directory_, environment);
+    auto daemon = std::make_unique<Daemon>(directory_, environment);
+    if (seed_ % 2 == 1) daemon->encrypt();
+    return daemon;
   }
   void restart(const std::vector<std::string>& environment) {
     daemon_.reset();

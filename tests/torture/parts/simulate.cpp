@@ -28,7 +28,11 @@ struct Errand {
 class Simulation {
  public:
   Simulation(const std::filesystem::path& directory, std::uint64_t seed, Report& report)
-      : report_(report), seed_(seed), target_(directory), player_(target_, seed), random_(~seed) {
+      : report_(report),
+        seed_(seed),
+        target_(directory, seed % 2 == 1),
+        player_(target_, seed),
+        random_(~seed) {
     require(Image().write_to(directory), "an empty directory");
     require(target_.open(), "the first opening");
     errands_.resize(kClients);

@@ -97,6 +97,11 @@ REPLACED int rename(const char* from, const char* to) {
   change();
   return (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
 }
+REPLACED int renameat2(int from_directory, const char* from, int to_directory, const char* to,
+                       unsigned flags) {
+  change();
+  return (int)syscall(SYS_renameat2, from_directory, from, to_directory, to, flags);
+}
 
 REPLACED int accept4(int listener, struct sockaddr* address, unsigned* size, int flags);
 REPLACED int accept(int listener, struct sockaddr* address, unsigned* size);

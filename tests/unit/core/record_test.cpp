@@ -228,7 +228,7 @@ TEST_CASE("short: record: what this version does not know is refused by name") {
   CHECK(has(refusal(60, 64), "page size 64"));
   CHECK(has(refusal(64, 2), "table id 2"));
   CHECK(has(refusal(72, 0), "rotation seed"));
-  CHECK(has(refusal(104, 1), "flags 1"));
+  CHECK(has(refusal(104, 2), "flags 2"));
   CHECK(has(refusal(108, 1), "reserved word 1"));
   CHECK(has(refusal(192 + 12, 9), "kind 9"));  // of the first chunk
 }

@@ -7,10 +7,12 @@
 #include <fstream>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "core/format/sealed_record.hpp"
 #include "core/os/file.hpp"
 #include "daemon/store.hpp"
 #include "tests/support/random.hpp"
@@ -98,8 +100,30 @@ inline Upload snapshot_upload(const ModelShape& shape, std::uint64_t position,
   return make_upload(shape, std::move(draft), seed);
 }
 
+/// As a client of an encrypted namespace sends it.
+inline Upload sealed(const SessionKey& key, const Upload& plain) {
+  Upload upload{plain.draft, {}};
+  std::vector<std::vector<std::byte>> chunks;
+  for (Chunk& chunk : upload.draft.meta.chunks) {
+    const auto bytes = std::span(plain.payload).subspan(chunk.offset_bytes, chunk.size_bytes);
+    chunks.push_back(seal_chunk(key.key, key.family, upload.draft, chunk, bytes));
+    chunk.size_bytes = chunks.back().size();
+    chunk.checksum = payload_checksum(chunks.back());
+  }
+  upload.draft.payload_bytes = place_chunks(upload.draft.meta.chunks);
+  upload.payload.resize(upload.draft.payload_bytes);
+  for (std::size_t i = 0; i < chunks.size(); ++i) {
+    const std::uint64_t begin = upload.draft.meta.chunks[i].offset_bytes;
+    std::copy(chunks[i].begin(), chunks[i].end(),
+              upload.payload.begin() + static_cast<std::ptrdiff_t>(begin));
+  }
+  return upload;
+}
+
 /// begin, write in pieces, finish.
-inline Result<RecordHandle> send(Store& store, const SessionId& session, const Upload& upload) {
+inline Result<RecordHandle> send(Store& store, const SessionId& session, const Upload& plain) {
+  KVAULT_TRY(const std::optional<SessionKey> key, store.key_of(session));
+  const Upload upload = key ? sealed(*key, plain) : plain;
   KVAULT_TRY(const RecordHandle handle, store.begin_record(session, upload.draft));
   constexpr std::size_t kPiece = 5000;
   for (std::size_t offset = 0; offset < upload.payload.size(); offset += kPiece) {
@@ -135,6 +159,7 @@ inline Result<CommitInfo> roll_back(Store& store, const SessionId& session, std:
                                 .kept_n_page = n_page});
 }
 
+/// The bytes of a record as they lie in their pack.
 inline std::vector<std::byte> read_record(const RecordLocation& location) {
   const File file = File::open_read_only(location.pack_path).value();
   std::vector<std::byte> bytes(location.length_bytes);
@@ -148,13 +173,21 @@ inline std::string content_of(Store& store, const SessionInfo& info) {
   CHECK(attachment.info.commit_number == info.commit_number);
   std::string text = message("'", info.name, "' commit ", info.commit_number, ": ", info.n_token,
                              " tokens, ", info.n_page, " pages\n");
+  const std::optional<SessionKey> key = store.key_of(info.id).value();
+  std::optional<OneKey> keys;
+  if (key) keys.emplace(*key);
   PageKey parent;
   for (const RecordLocation& location : attachment.records) {
-    const std::vector<std::byte> record = read_record(location);
-    const Result<RecordHeader> header = verify_record(record);
+    std::vector<std::byte> record = read_record(location);
+    Result<RecordHeader> header = verify_record(record, keys ? &*keys : nullptr);
     INFO((header ? std::string() : header.error().message));
     REQUIRE(header);
     CHECK(header->checksum == location.checksum);
+    if (keys) {
+      record = unseal_record(record, *keys).value();
+      header = verify_record(record);
+      REQUIRE(header);
+    }
     if (location.kind == RecordKind::page) {
       CHECK(header->parent_key == parent);
       CHECK(header->key != PageKey());

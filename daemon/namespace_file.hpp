@@ -1,0 +1,19 @@
+#pragma once
+
+#include <filesystem>
+
+#include "core/base/result.hpp"
+#include "core/seal/secret_key.hpp"
+
+/// A namespace on the disk: a directory with a store and the file `namespace`, which says who may
+/// enter and whether the store is encrypted (docs/format.md, section 7).
+namespace kvault {
+
+/// Makes the namespace, durable when it returns. Errc::already_exists
+Result<> create_namespace(const std::filesystem::path& directory, const SecretKey& token,
+                          bool is_encrypted);
+/// Whether the namespace is encrypted, for who has its token. Errc::not_found; permission: another
+/// token; corrupt, unknown_format.
+Result<bool> enter_namespace(const std::filesystem::path& directory, const SecretKey& token);
+
+}  // namespace kvault

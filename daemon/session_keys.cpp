@@ -1,0 +1,159 @@
+#include "daemon/session_keys.hpp"
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+#include <system_error>
+
+#include "core/format/bytes.hpp"
+#include "core/format/payload_hash.hpp"
+#include "core/os/directory.hpp"
+#include "core/os/file.hpp"
+#include "core/os/new_file.hpp"
+#include "core/os/process.hpp"
+#include "core/seal/seal.hpp"
+
+namespace kvault {
+namespace {
+
+constexpr std::uint32_t kMagic = 0x314B564BU;  // "KVK1"
+constexpr std::uint32_t kVersion = 1;
+/// Two copies, far enough from each other that one bad sector spares the other.
+constexpr std::uint64_t kCopySize = 4096;
+constexpr std::uint64_t kCopies = 2;
+constexpr std::size_t kSealedKeySize = kSecretKeySize + kSealBytes;
+constexpr std::size_t kFieldsSize = 4 + 4 + 16 + kSealedKeySize;
+constexpr std::string_view kExtension = ".key";
+
+std::vector<std::byte> context_of(const SessionId& family) {
+  std::vector<std::byte> bytes;
+  ByteWriter writer(bytes);
+  writer.put_text("kvault session key");
+  writer.put_bytes(family.bytes);
+  return bytes;
+}
+
+std::vector<std::byte> serialise(const SessionId& family, std::span<const std::byte> sealed_key) {
+  std::vector<std::byte> bytes;
+  ByteWriter writer(bytes);
+  writer.put(kMagic);
+  writer.put(kVersion);
+  writer.put_bytes(family.bytes);
+  writer.put_bytes(sealed_key);
+  writer.put(payload_checksum(std::span(bytes).first(kFieldsSize)));
+  bytes.resize(kCopySize);
+  return bytes;
+}
+
+Result<SecretKey> parse(std::span<const std::byte> copy, const SessionId& family,
+                        const SecretKey& wrapping_key) {
+  ByteReader reader(copy);
+  const auto magic = reader.take<std::uint32_t>();
+  const auto version = reader.take<std::uint32_t>();
+  const std::span<const std::byte> named = reader.take_bytes(family.bytes.size());
+  const std::span<const std::byte> sealed = reader.take_bytes(kSealedKeySize);
+  const auto checksum = reader.take<std::uint64_t>();
+  const bool is_whole = !reader.is_short() &&
+                        checksum == payload_checksum(copy.first(kFieldsSize)) &&
+                        std::equal(named.begin(), named.end(), family.bytes.begin());
+  if (magic != kMagic || !is_whole) return fail(Errc::corrupt, "the file of a key is damaged");
+  if (version != kVersion) {
+    return fail(Errc::unknown_format,
+                message("the file of a key has the version ", version, "; this build knows 1"));
+  }
+  const auto plain = unseal(wrapping_key, sealed, context_of(family));
+  // The bytes are those that were written: it is the secret of the store that is another one.
+  if (!plain)
+    return fail(Errc::permission, "the store's secret is not the one it was sealed under");
+  return SecretKey::from_bytes(*plain);
+}
+
+}  // namespace
+
+Result<SessionKeys> SessionKeys::open(const std::filesystem::path& directory,
+                                      const SecretKey& wrapping_key) {
+  KVAULT_CHECK(make_private_directory(directory));
+  KVAULT_CHECK(sync_directory(directory.parent_path()));
+  return SessionKeys(directory, wrapping_key);
+}
+
+std::filesystem::path SessionKeys::path_of(const SessionId& family) const {
+  return directory_ / (to_hex(family) + std::string(kExtension));
+}
+
+Result<> SessionKeys::create(const SessionId& family) {
+  KVAULT_TRY(const SecretKey key, SecretKey::random());
+  const std::vector<std::byte> sealed = seal(wrapping_key_, key.bytes(), context_of(family));
+  const std::vector<std::byte> copy = serialise(family, sealed);
+  KVAULT_TRY(NewFile file, NewFile::create(path_of(family)));
+  for (std::uint64_t i = 0; i < kCopies; ++i) {
+    KVAULT_CHECK(file.file().pwrite_all(i * kCopySize, copy));
+  }
+  KVAULT_CHECK(file.publish());
+  known_[family] = key;
+  return {};
+}
+
+Result<SecretKey> SessionKeys::read(const SessionId& family) const {
+  Result<File> file = File::open_read_only(path_of(family));
+  if (!file && file.error().code == Errc::not_found) {
+    return fail(Errc::not_found, message("the key of session ", to_hex(family), " is gone"));
+  }
+  if (!file) return tl::unexpected<Error>(file.error());
+  Error first{Errc::corrupt, "the file of a key is empty"};
+  for (std::uint64_t i = 0; i < kCopies; ++i) {
+    std::array<std::byte, kCopySize> copy{};
+    if (const Result<> read = file->pread_all(i * kCopySize, copy); !read) {
+      if (read.error().code != Errc::truncated) return tl::unexpected<Error>(read.error());
+      continue;
+    }
+    Result<SecretKey> key = parse(copy, family, wrapping_key_);
+    if (key) return key;
+    first = key.error();
+  }
+  return fail(first.code, message("the key of session ", to_hex(family), ": ", first.message));
+}
+
+Result<const SecretKey*> SessionKeys::find(const SessionId& family) {
+  auto known = known_.find(family);
+  if (known == known_.end()) {
+    KVAULT_TRY(const SecretKey key, read(family));
+    known = known_.emplace(family, key).first;
+  }
+  return &known->second;
+}
+
+Result<> SessionKeys::destroy(const SessionId& family) {
+  known_.erase(family);
+  const std::filesystem::path path = path_of(family);
+  Result<File> file = File::open(path);
+  if (!file && file.error().code == Errc::not_found) return {};
+  if (!file) return tl::unexpected<Error>(file.error());
+  // Where the disk writes in place this is the end of the key already.
+  KVAULT_TRY(const SecretKey noise, SecretKey::random());
+  const std::vector<std::byte> copy =
+      serialise(family, seal(noise, noise.bytes(), context_of(family)));
+  for (std::uint64_t i = 0; i < kCopies; ++i) {
+    KVAULT_CHECK(file->pwrite_all(i * kCopySize, copy));
+  }
+  KVAULT_CHECK(file->sync());
+  KVAULT_CHECK(remove_file(path));
+  return sync_directory(directory_);
+}
+
+Result<std::vector<SessionId>> SessionKeys::families() const {
+  std::vector<SessionId> families;
+  std::error_code error;
+  for (std::filesystem::directory_iterator entry(directory_, error), end; !error && entry != end;
+       entry.increment(error)) {
+    const std::filesystem::path& path = entry->path();
+    if (path.extension() != kExtension) continue;
+    if (const Result<SessionId> family = session_id_from_hex(path.stem().native())) {
+      families.push_back(*family);
+    }
+  }
+  if (error) return fail(Errc::io, message(directory_.native(), ": ", error.message()));
+  return families;
+}
+
+}  // namespace kvault

@@ -1,0 +1,78 @@
+#include <memory>
+
+#include "core/os/new_file.hpp"
+#include "tools/cli/commands.hpp"
+#include "tools/cli/daemon_options.hpp"
+#include "tools/cli/report.hpp"
+#include "tools/model/sdk_result.hpp"
+
+namespace kvault::tools {
+namespace {
+
+struct NamespacesOptions : DaemonOptions {
+  std::string new_name;
+  bool encrypt = false;
+};
+
+/// A file that only the user may read, with a token that nobody has seen.
+Result<> write_new_token(const std::string& path) {
+  KVAULT_TRY(std::string token, from_sdk(sdk::new_token(), "token"));
+  token += '\n';
+  KVAULT_TRY(NewFile file, NewFile::create(path));
+  KVAULT_CHECK(file.file().pwrite_all(0, std::as_bytes(std::span(token.data(), token.size()))));
+  return file.publish();
+}
+
+Result<int> create_namespace(NamespacesOptions options) {
+  if (options.token_file.empty()) {
+    return fail(Errc::invalid_argument, "--token-file says where to keep the new token");
+  }
+  KVAULT_CHECK(write_new_token(options.token_file));
+  options.namespace_name = options.new_name;
+  KVAULT_TRY(const sdk::Client client, connect(options, options.encrypt ? 2 : 1));
+  Report report;
+  report.add("namespace", options.new_name, options.new_name);
+  report.add("is_encrypted", client.is_encrypted(), client.is_encrypted() ? "yes" : "no");
+  report.add("token_file", options.token_file,
+             options.token_file + (client.is_encrypted() ? ": the only key, keep it safe" : ""));
+  report.print(options.json);
+  return kExitDone;
+}
+
+Result<int> list_namespaces(const NamespacesOptions& options) {
+  KVAULT_TRY(sdk::Client client, connect(options));
+  KVAULT_TRY(const auto infos, from_sdk(client.namespaces(), "namespaces"));
+  Report report;
+  for (const kvault_namespace_info& info : infos) {
+    const std::string name = info.name[0] == '\0' ? "(shared)" : info.name;
+    report.add(name, nlohmann::json{{"size_bytes", info.size_bytes}, {"n_client", info.n_client}},
+               message(format_size(info.size_bytes), ", ", info.n_client, " clients"));
+  }
+  report.print(options.json);
+  return kExitDone;
+}
+
+}  // namespace
+
+void add_namespaces_command(CLI::App& app, int& exit_code) {
+  CLI::App* command = app.add_subcommand("namespaces", "List namespaces, or make one");
+  auto options = std::make_shared<NamespacesOptions>();
+  add_daemon_options(*command, *options);
+  CLI::Option* name = command->add_option("--new", options->new_name,
+                                          "Make this one, with a new token in --token-file");
+  name->type_name("NAME");
+  command->add_flag("--encrypt", options->encrypt, "Encrypt what the new one keeps")->needs(name);
+  command->footer(
+      "An app that uses a namespace of its own shows its sessions to who has the token, and to\n"
+      "nobody else. docs/security.md says what that protects from, and what it does not.\n\n"
+      "Examples:\n"
+      "  kvault namespaces\n"
+      "  kvault namespaces --new my-app --encrypt --token-file ~/.config/my-app/token\n"
+      "  kvault sessions --namespace my-app --token-file ~/.config/my-app/token");
+  command->callback([options, &exit_code] {
+    exit_code =
+        finish(options->new_name.empty() ? list_namespaces(*options) : create_namespace(*options));
+  });
+}
+
+}  // namespace kvault::tools
