@@ -14,13 +14,14 @@ namespace kvault::torture {
 namespace {
 
 constexpr std::uint64_t kStepsMax = 8;
+constexpr std::uint64_t kStepsWithQuota = 30;  // so many that some session has to go
 constexpr std::uint64_t kSinglesMax = 6;
 /// So long that SQLite writes its log back into the catalog; one of so many programs.
 constexpr std::uint64_t kStepsOfLongProgram = 240;
 constexpr std::uint64_t kLongProgramEvery = 8;
 /// The least, of which other namespaces take so much that little is left.
 constexpr std::uint64_t kQuota = std::uint64_t{4} << 20U;
-constexpr std::uint64_t kOtherBytes = kQuota / 16 * 9;
+constexpr std::uint64_t kOtherBytes = kQuota / 16 * 12;
 /// Of a long program only the calls around that are examined.
 constexpr std::size_t kCallsAroundCheckpoint = 25;
 
@@ -44,7 +45,7 @@ struct Program {
 Program plain_program_of(std::uint64_t i) {
   if (i % kLongProgramEvery == kLongProgramEvery - 1) return {.is_long = true};
   if (i % 4 == 1) return {.n_step_before = 30 + i % 17};
-  if (i % 4 == 2) return {.n_step_before = 90 + i % 17, .has_quota = true};
+  if (i % 4 == 2) return {.n_step_before = 190 + i % 17, .has_quota = true};
   return {};
 }
 
@@ -69,12 +70,19 @@ void note_evictions(StoreTarget& target, Player& player, Recording& recording,
   }
 }
 
+/// One operation. A quota may leave no room for it; nothing else keeps a healthy store from it.
+void step(Player& player) {
+  const Result<> done = player.step();
+  if (!done && done.error().code == Errc::disk_full) return;
+  require(done, "a healthy store fails");
+}
+
 /// Lets a store grow old and untidy before anybody listens.
 Image age(StoreTarget& target, Player& player, const std::filesystem::path& directory,
           std::uint64_t n_step) {
   require(target.open(), "the first opening");
   for (std::uint64_t i = 0; i < n_step; ++i) {
-    require(player.step(), "a healthy store fails");
+    step(player);
     Recording ignored;
     note_evictions(target, player, ignored, 0);
   }
@@ -102,13 +110,14 @@ Recording record_program(const std::filesystem::path& directory, std::uint64_t s
   player.on_change = note;
   note(player.world());
   require(target.open(), "the first opening");
-  const std::uint64_t n_step =
-      program.is_long ? kStepsOfLongProgram : 3 + player.random().next() % (kStepsMax - 2);
+  const std::uint64_t n_step = program.is_long     ? kStepsOfLongProgram
+                               : program.has_quota ? kStepsWithQuota
+                                                   : 3 + player.random().next() % (kStepsMax - 2);
   if (program.is_long) player.stay_open();
   const std::uint64_t n_moved_before = target.moved_bytes();
   for (std::uint64_t i = 0; i < n_step; ++i) {
     const std::size_t n_world = recording.worlds.size();
-    require(player.step(), "a healthy store fails");
+    step(player);
     note_evictions(target, player, recording, n_world);
     if (player.world().names().empty()) continue;
     note(player.world());

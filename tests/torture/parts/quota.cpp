@@ -12,7 +12,7 @@ namespace kvault::torture {
 namespace {
 
 constexpr std::uint64_t kQuota = std::uint64_t{4} << 20U;  // the least
-constexpr std::uint64_t kOtherBytes = kQuota / 16 * 9;     // of it, so that little is left
+constexpr std::uint64_t kOtherBytes = kQuota / 16 * 12;    // of it, so that little is left
 constexpr std::uint64_t kStepsPerStore = 4000;
 
 std::uint64_t size_of(const std::filesystem::path& directory) {
