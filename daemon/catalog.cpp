@@ -23,6 +23,7 @@ CREATE TABLE session (
   attributes BLOB NOT NULL, expires_at_s INTEGER NOT NULL, root_prefix BLOB NOT NULL,
   pack_number INTEGER NOT NULL, offset_bytes INTEGER NOT NULL, length_bytes INTEGER NOT NULL,
   transaction_number INTEGER NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE doomed_key (family BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE INDEX session_of_pack ON session (pack_number);
 CREATE INDEX session_of_root ON session (root_prefix, n_page);
 CREATE INDEX session_expiring ON session (expires_at_s) WHERE expires_at_s > 0;
@@ -84,6 +85,8 @@ Result<std::uint64_t> one_number(sqlite::Database& database, std::string_view qu
 Result<Catalog> Catalog::open(const std::filesystem::path& path, CatalogSeal seal) {
   KVAULT_CHECK(check_wal(path.native() + "-wal"));
   KVAULT_TRY(sqlite::Database database, sqlite::Database::open(path));
+  // What is freed in a sealed one is overwritten: keyed hashes of names and prefixes.
+  if (seal.is_sealing()) KVAULT_CHECK(database.run("PRAGMA secure_delete=ON"));
   Catalog catalog(std::move(database), std::move(seal));
   sqlite::Database& opened = catalog.database_;
   KVAULT_TRY(const std::uint64_t version, one_number(opened, "PRAGMA user_version"));

@@ -73,7 +73,11 @@ class Catalog {
   Result<> insert(const SessionState& session);
   /// Rows that differ are replaced. pre: all of them are here.
   Result<> update(const std::vector<SessionState>& sessions);
+  /// With its family's last session of an encrypted store the family's key is doomed, at once.
   Result<> remove(const SessionId& id);
+  /// Families whose keys are to be destroyed, until forget_key().
+  Result<std::vector<SessionId>> doomed_keys();
+  Result<> forget_key(const SessionId& family);
   /// When sessions were last used, seconds since 1970; unknown ones are passed over.
   Result<> touch(const std::map<SessionId, std::uint64_t>& used_at_s);
 

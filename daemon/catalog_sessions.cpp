@@ -153,8 +153,28 @@ Result<> Catalog::update(const std::vector<SessionState>& sessions) {
 }
 
 Result<> Catalog::remove(const SessionId& id) {
+  KVAULT_TRY(sqlite::Transaction transaction, sqlite::Transaction::begin(database_));
+  if (seal_.is_sealing()) {
+    KVAULT_TRY(sqlite::Statement doom,
+               database_.prepare("INSERT OR IGNORE INTO doomed_key SELECT family FROM session "
+                                 "WHERE id = ? AND (SELECT count(*) FROM session AS member "
+                                 "WHERE member.family = session.family) = 1"));
+    KVAULT_CHECK(doom.bind(0, id.bytes).run());
+  }
   KVAULT_TRY(sqlite::Statement statement, database_.prepare("DELETE FROM session WHERE id = ?"));
-  return statement.bind(0, id.bytes).run();
+  KVAULT_CHECK(statement.bind(0, id.bytes).run());
+  return transaction.commit();
+}
+
+Result<std::vector<SessionId>> Catalog::doomed_keys() {
+  KVAULT_TRY(sqlite::Statement statement, database_.prepare("SELECT family FROM doomed_key"));
+  return all_ids(statement);
+}
+
+Result<> Catalog::forget_key(const SessionId& family) {
+  KVAULT_TRY(sqlite::Statement statement,
+             database_.prepare("DELETE FROM doomed_key WHERE family = ?"));
+  return statement.bind(0, family.bytes).run();
 }
 
 Result<> Catalog::touch(const std::map<SessionId, std::uint64_t>& used_at_s) {

@@ -98,6 +98,10 @@ void Conversation::on_cancel(const Header& header, const wire::Cancel& request) 
   answer_done(header);
 }
 
+std::shared_ptr<RequestState> Conversation::track(const Header& request) {
+  return std::make_shared<RequestState>(request.payload_offset);
+}
+
 void Conversation::on_shutdown(const Header& header) {
   answer_done(header);
   host_.stop();
@@ -140,6 +144,7 @@ constexpr std::uint64_t kVerifyBytesPerTurn = std::uint64_t{32} << 20U;
 void Conversation::on_verify(const Header& header, const wire::VerifySession& request) {
   auto job = std::make_shared<Verification>();
   job->session = request.session()->str();
+  job->state = track(header);
   if (!request.repair()) return verify(header, std::move(job));
   const auto run = [text = job->session](Store& store) -> Result<VerifyReport> {
     KVAULT_TRY(const SessionInfo info, find_session(store, text));
@@ -152,14 +157,16 @@ void Conversation::on_verify(const Header& header, const wire::VerifySession& re
 
 /// One turn of it, then the next, as long as the client is there and waits.
 void Conversation::verify(const Header& header, std::shared_ptr<Verification> job) {
-  const auto run = [job](Store& store) -> Result<bool> {
+  if (host_.is_stopping()) return refuse(header, Error{Errc::cancelled, "kvaultd is ending"});
+  const auto run = [job](Store& store, const RequestState& state) -> Result<bool> {
+    KVAULT_CHECK(state.check());
     if (!job->id) {
       KVAULT_TRY(const SessionInfo info, find_session(store, job->session));
       job->id = info.id;
     }
     return store.verify_part(*job->id, job->cursor, kVerifyBytesPerTurn, job->report);
   };
-  submit_request(header, run, [header, job](Conversation& self, bool is_done) {
+  submit_turn(header, job->state, run, [header, job](Conversation& self, bool is_done) {
     if (!is_done) return self.verify(header, job);
     self.answer_verified(header, job->report);
   });

@@ -35,6 +35,7 @@ class ConversationHost {
   virtual void log_opening(const std::string& namespace_name, const OpenReport& report) = 0;
   /// Ends the daemon once what is queued is done.
   virtual void stop() = 0;
+  virtual bool is_stopping() const = 0;
 };
 
 /// What one client has said so far, and the answers to it: handshake, open sessions, uploads,
@@ -74,6 +75,7 @@ class Conversation {
     std::optional<SessionId> id;
     VerifyCursor cursor;
     VerifyReport report;
+    std::shared_ptr<RequestState> state;
   };
   /// The record whose data frames are coming in; `upload` is null once it is refused.
   struct Incoming {
@@ -155,6 +157,10 @@ class Conversation {
   /// The same for who asks by itself whether somebody waits: `run(store, state)`.
   template <class Run, class Done>
   void submit_tracked(const Header& request, Run run, Done done);
+  std::shared_ptr<RequestState> track(const Header& request);
+  /// A turn of a request that track() was called for.
+  template <class Run, class Done>
+  void submit_turn(const Header& request, std::shared_ptr<RequestState> state, Run run, Done done);
 
   Connection& connection_;
   ConversationHost& host_;
@@ -228,7 +234,12 @@ void Conversation::submit_request(const Header& request, Run run, Done done) {
 
 template <class Run, class Done>
 void Conversation::submit_tracked(const Header& request, Run run, Done done) {
-  const auto state = std::make_shared<RequestState>(request.payload_offset);
+  submit_turn(request, track(request), std::move(run), std::move(done));
+}
+
+template <class Run, class Done>
+void Conversation::submit_turn(const Header& request, std::shared_ptr<RequestState> state, Run run,
+                               Done done) {
   requests_[request.request_id] = state;
   auto tracked = [state, run = std::move(run)](Store& store) mutable { return run(store, *state); };
   auto settle = [request, state, done = std::move(done)](Conversation& self, auto result) mutable {

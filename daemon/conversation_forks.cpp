@@ -42,8 +42,15 @@ void Conversation::on_fork(const Header& header, const wire::ForkSession& reques
   const auto run =
       [text = request.session()->str(), n_token = request.n_token(), name = request.name()->str(),
        key = wire::from_wire(request.request_key())](Store& store) -> Result<ForkInfo> {
-    KVAULT_TRY(const SessionInfo source, find_session(store, text));
-    return store.fork_session(source.id, n_token, name, key);
+    const Result<SessionInfo> source = find_session(store, text);
+    if (!source) {
+      // Gone since the fork was made, of which the client has not heard.
+      const Result<SessionInfo> fork = store.find_session_by_name(name);
+      const bool is_made = fork && key != RequestKey() && fork->attributes.made_by == key;
+      if (!is_made) return tl::unexpected<Error>(source.error());
+      return store.fork_session(fork->id, n_token, name, key);
+    }
+    return store.fork_session(source->id, n_token, name, key);
   };
   submit_request(header, run, [header](Conversation& self, const ForkInfo& fork) {
     self.answer(header, [&](Builder& builder) {

@@ -23,7 +23,10 @@ Result<> check_app_name(std::string_view name) {
 
 Result<NamespaceRequest> namespace_from(const wire::Hello& hello) {
   NamespaceRequest request;
-  if (hello.namespace_name() == nullptr || hello.namespace_name()->size() == 0) return request;
+  if (hello.namespace_name() == nullptr || hello.namespace_name()->size() == 0) {
+    if (hello.token() == nullptr && hello.create() == 0) return request;
+    return fail(Errc::invalid_argument, "a token, or the wish for a namespace, without its name");
+  }
   request.name = hello.namespace_name()->str();
   if (hello.token() == nullptr) {
     return fail(Errc::permission, message("namespace '", request.name, "' asks for a token"));

@@ -127,7 +127,11 @@ void Conversation::on_abort(const Header& header, const wire::AbortRecord& reque
     return true;
   };
   uploads_.erase(entry);
-  submit_request(header, run, [header](Conversation& self, bool) { self.answer_done(header); });
+  // Whether anybody waits or not: the room goes back.
+  submit(header.body_size, run, [header](Conversation& self, const Result<bool>& aborted) {
+    if (!aborted) return self.refuse(header, aborted.error());
+    self.answer_done(header);
+  });
 }
 
 void Conversation::on_commit(const Header& header, const wire::Commit& request) {

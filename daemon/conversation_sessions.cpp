@@ -182,17 +182,23 @@ void Conversation::remove(const Header& header, const SessionId& id, bool destro
     const Result<> acquired = leases.acquire(id, std::move(holder));
     if (!acquired) return refuse(header, acquired.error());
   }
-  const auto run = [id, destroy](Store& store) {
-    return destroy ? store.destroy_session(id) : store.remove_session(id);
+  struct Outcome {
+    Result<> removed;
+    bool is_there = false;  // also where its key could not be destroyed it may be gone
   };
-  submit(0, run, [header, id](Conversation& self, const Result<>& removed) {
-    if (!removed) {
-      if (!self.open_.contains(id)) self.host_.leases().release(id, self.connection_.id());
-      return self.refuse(header, removed.error());
+  const auto run = [id, destroy](Store& store) {
+    Outcome outcome;
+    outcome.removed = destroy ? store.destroy_session(id) : store.remove_session(id);
+    outcome.is_there = !outcome.removed && store.find_session(id).has_value();
+    return outcome;
+  };
+  submit(0, run, [header, id](Conversation& self, const Outcome& outcome) {
+    if (!outcome.is_there) {
+      if (self.open_.erase(id) > 0) release_hold(self.host_, self.store_, id);
+      self.take_uploads_of(id);  // the store has aborted their records
     }
-    if (self.open_.erase(id) > 0) release_hold(self.host_, self.store_, id);
-    self.take_uploads_of(id);  // the store has aborted their records
-    self.host_.leases().release(id, self.connection_.id());
+    if (!self.open_.contains(id)) self.host_.leases().release(id, self.connection_.id());
+    if (!outcome.removed) return self.refuse(header, outcome.removed.error());
     self.answer_done(header);
   });
 }

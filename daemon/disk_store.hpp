@@ -36,6 +36,8 @@ class DiskStore final : public Store {
   };
   explicit DiskStore(Parts parts);
   ~DiskStore() override;
+  /// What a removal that was cut short left to do. An error is for the next one to meet.
+  void finish_removals() { static_cast<void>(destroy_doomed_keys().has_value()); }
 
   const OpenReport& open_report() const override { return parts_.report; }
 
@@ -94,8 +96,8 @@ class DiskStore final : public Store {
                                                  const RequestKey& request_key);
   Result<const SessionDescription*> description_of(const SessionId& id);
   Result<std::optional<SessionKey>> key_of_family(const SessionId& family) const;
-  /// Destroys the key of a family without sessions.
-  Result<> destroy_unused_key(const SessionId& family);
+  /// Those of families whose last session was removed.
+  Result<> destroy_doomed_keys();
   Result<PrefixKey> root_prefix_of(const SessionDescription& description) const;
   Result<Pending::iterator> find_pending(RecordHandle handle);
   void drop_pending(Pending::iterator record);
@@ -117,6 +119,7 @@ class DiskStore final : public Store {
   Result<MatchInfo> match_with(const SessionId& id, std::span<const std::uint32_t> token_ids,
                                std::uint64_t n_page);
   Result<PayloadMeta> payload_meta_of(const LiveRecord& live);
+  ForkInfo fork_as_made(const SessionInfo& fork, std::uint64_t n_token);
   Result<KeptPosition> kept_position_of(const SessionState& state, std::uint64_t n_token);
 
   Result<KeptPosition> kept_before(const SessionState& state, std::uint64_t limit);
@@ -135,6 +138,8 @@ class DiskStore final : public Store {
   Result<std::uint64_t> dead_bytes_in_use();
   Result<bool> free_some(std::uint64_t lacking_bytes, std::uint64_t& n_move_left,
                          MaintainReport& report);
+  bool is_evictable(const SessionRow& row) const;
+  Result<std::uint64_t> evictable_bytes();
   Result<bool> evict_one(MaintainReport& report);
   Result<> save_uses();
   std::uint64_t disk_bytes() const;  ///< what counts towards the quota

@@ -2,6 +2,8 @@
 
 #include <sodium.h>
 
+#include <algorithm>
+
 #include "core/format/bytes.hpp"
 #include "core/os/directory.hpp"
 #include "core/os/file.hpp"
@@ -39,6 +41,13 @@ Result<NamespaceKey> load_or_create_namespace_key(const std::filesystem::path& p
   KVAULT_CHECK(rename_file(draft, path));
   KVAULT_CHECK(sync_directory(path.parent_path()));
   return key;
+}
+
+NamespaceKey page_secret(const SecretKey& key) {
+  const SecretKey derived = key.derive("kvpages_");
+  NamespaceKey secret{};
+  std::copy(derived.bytes().begin(), derived.bytes().end(), secret.begin());
+  return secret;
 }
 
 PageKey page_key(const NamespaceKey& secret, const PageKey& parent,

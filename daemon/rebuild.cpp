@@ -112,17 +112,6 @@ Result<SessionState> adopt(const PackSet& packs, const NamespaceKey& secret,
   return state;
 }
 
-/// A session whose key was destroyed is removed, as by a tombstone.
-Result<bool> is_key_gone(const PackSet& packs, const Candidate& candidate) {
-  if (!candidate.header.is_sealed || packs.keys() == nullptr) return false;
-  std::vector<std::byte> head;
-  const PackName pack{PackKind::log, candidate.pack_number};
-  KVAULT_TRY(const RecordHeader header, packs.read_head(pack, candidate.offset_bytes, head));
-  KVAULT_TRY(const SessionId family, family_of(header, head));
-  const Result<const SecretKey*> key = packs.keys()->find(family);
-  return !key && key.error().code == Errc::not_found;
-}
-
 Result<> take_newest(const PackSet& packs, const NamespaceKey& secret,
                      std::vector<Candidate>& candidates, Rebuilt& rebuilt) {
   // Transactions alone: what failed has a higher commit number than what stated the session anew
@@ -132,8 +121,6 @@ Result<> take_newest(const PackSet& packs, const NamespaceKey& secret,
   });
   for (const Candidate& candidate : candidates) {
     if (candidate.header.kind == RecordKind::tombstone) return {};
-    KVAULT_TRY(const bool is_destroyed, is_key_gone(packs, candidate));
-    if (is_destroyed) return {};
     Result<SessionState> state = adopt(packs, secret, candidate);
     if (state) {
       rebuilt.sessions.push_back(std::move(*state));
@@ -149,7 +136,7 @@ Result<> take_newest(const PackSet& packs, const NamespaceKey& secret,
 /// Two sessions of one name: the maker of the older one was told that it failed, or its removal is
 /// lost. The one written to last keeps the name; an empty other one goes, one with tokens is
 /// renamed.
-void make_names_unique(Rebuilt& rebuilt) {
+void make_names_unique(bool is_sealed, Rebuilt& rebuilt) {
   std::vector<SessionState>& sessions = rebuilt.sessions;
   std::sort(sessions.begin(), sessions.end(), [](const SessionState& a, const SessionState& b) {
     return a.place.transaction > b.place.transaction;
@@ -162,7 +149,8 @@ void make_names_unique(Rebuilt& rebuilt) {
       if (session.meta.n_token == 0) continue;
       std::string other = name_set_apart(name, session.id);
       rebuilt.damage.push_back(
-          message("two sessions are called '", name, "'; one is now '", other, "'"));
+          is_sealed ? message("session ", to_hex(session.id), " had the name of another one")
+                    : message("two sessions are called '", name, "'; one is now '", other, "'"));
       name = std::move(other);
     }
     names.insert(name);
@@ -230,7 +218,7 @@ Result<Rebuilt> rebuild_from_packs(const PackSet& packs, const NamespaceKey& sec
   for (auto& [session, found] : candidates) {
     KVAULT_CHECK(take_newest(packs, secret, found, rebuilt));
   }
-  make_names_unique(rebuilt);
+  make_names_unique(packs.keys() != nullptr, rebuilt);
   return rebuilt;
 }
 

@@ -168,12 +168,7 @@ void Server::log_opening(const std::string& namespace_name, const OpenReport& re
   if (!report.quarantined_catalog.empty()) {
     log_.warn("the damaged catalog is kept as {}", report.quarantined_catalog.native());
   }
-  if (namespace_name.empty()) {
-    for (const std::string& sentence : report.damage) log_.error("damage: {}", sentence);
-  } else if (!report.damage.empty()) {
-    // These sentences name sessions, and an app that keeps to itself may have reason to.
-    log_.error("damage: {} sentences, told to who verifies", report.damage.size());
-  }
+  for (const std::string& sentence : report.damage) log_.error("damage: {}", sentence);
 }
 
 void Server::run() {
@@ -289,10 +284,10 @@ void Server::on_tick() {
 void Server::maintain() {
   is_maintaining_ = true;
   const auto run = [](Stores& stores) { return stores.maintain(); };
-  storage_->submit(run, [this](const Result<MaintainReport>& report) {
+  storage_->submit(run, [this](const MaintainReport& done) {
+    const MaintainReport* const report = &done;
     is_maintaining_ = false;
     maintain_at_ms_ = now_ms() + kMaintainMs;
-    if (!report) return log_.error("housekeeping: {}", report.error().message);
     if (report->moved_bytes > 0) maintain_at_ms_ = now_ms() + kMaintainBusyMs;
     // Names may tell of what was said; ids do not.
     for (const SessionId& id : report->removed) log_.info("session {} removed", to_hex(id));

@@ -46,6 +46,7 @@ class Server final : public ConnectionOwner, public ConversationHost {
   /// it, returns.
   void run();
   void stop() override;
+  bool is_stopping() const override { return stopping_; }
 
  private:
   struct Client {

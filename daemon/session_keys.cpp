@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <string_view>
 #include <system_error>
 
@@ -16,7 +17,8 @@
 namespace kvault {
 namespace {
 
-constexpr std::uint32_t kMagic = 0x314B564BU;  // "KVK1"
+constexpr std::uint32_t kMagic = 0x314B564BU;             // "KVK1"
+constexpr std::uint32_t kMagicOfDestroyed = 0x304B564BU;  // "KVK0"
 constexpr std::uint32_t kVersion = 1;
 /// Two copies, far enough from each other that one bad sector spares the other.
 constexpr std::uint64_t kCopySize = 4096;
@@ -56,6 +58,7 @@ Result<SecretKey> parse(std::span<const std::byte> copy, const SessionId& family
   const bool is_whole = !reader.is_short() &&
                         checksum == payload_checksum(copy.first(kFieldsSize)) &&
                         std::equal(named.begin(), named.end(), family.bytes.begin());
+  if (magic == kMagicOfDestroyed) return fail(Errc::not_found, "the key was destroyed");
   if (magic != kMagic || !is_whole) return fail(Errc::corrupt, "the file of a key is damaged");
   if (version != kVersion) {
     return fail(Errc::unknown_format,
@@ -74,8 +77,27 @@ Result<SessionKeys> SessionKeys::open(const std::filesystem::path& directory,
                                       const SecretKey& wrapping_key) {
   KVAULT_CHECK(make_private_directory(directory));
   KVAULT_CHECK(sync_directory(directory.parent_path()));
-  return SessionKeys(directory, wrapping_key);
+  SessionKeys keys(directory, wrapping_key);
+  KVAULT_CHECK(keys.look_around());
+  return keys;
 }
+
+/// Counts the files, and removes what a creation that was cut short has left.
+Result<> SessionKeys::look_around() {
+  std::error_code error;
+  for (std::filesystem::directory_iterator entry(directory_, error), end; !error && entry != end;
+       entry.increment(error)) {
+    if (entry->path().extension() == kExtension) {
+      ++n_file_;
+    } else {
+      KVAULT_CHECK(remove_file(entry->path()));
+    }
+  }
+  if (error) return fail(Errc::io, message(directory_.native(), ": ", error.message()));
+  return {};
+}
+
+std::uint64_t SessionKeys::size_bytes() const { return n_file_ * kCopies * kCopySize; }
 
 std::filesystem::path SessionKeys::path_of(const SessionId& family) const {
   return directory_ / (to_hex(family) + std::string(kExtension));
@@ -91,6 +113,7 @@ Result<> SessionKeys::create(const SessionId& family) {
   }
   KVAULT_CHECK(file.publish());
   known_[family] = key;
+  ++n_file_;
   return {};
 }
 
@@ -100,18 +123,19 @@ Result<SecretKey> SessionKeys::read(const SessionId& family) const {
     return fail(Errc::not_found, message("the key of session ", to_hex(family), " is gone"));
   }
   if (!file) return tl::unexpected<Error>(file.error());
-  Error first{Errc::corrupt, "the file of a key is empty"};
+  std::optional<Error> worst;
   for (std::uint64_t i = 0; i < kCopies; ++i) {
     std::array<std::byte, kCopySize> copy{};
-    if (const Result<> read = file->pread_all(i * kCopySize, copy); !read) {
-      if (read.error().code != Errc::truncated) return tl::unexpected<Error>(read.error());
-      continue;
-    }
-    Result<SecretKey> key = parse(copy, family, wrapping_key_);
+    const Result<> read = file->pread_all(i * kCopySize, copy);
+    Result<SecretKey> key =
+        read ? parse(copy, family, wrapping_key_) : tl::unexpected<Error>(read.error());
     if (key) return key;
-    first = key.error();
+    // What is certainly not damage decides over what may be: nothing is given up for it.
+    const bool is_damage = key.error().code == Errc::corrupt || key.error().code == Errc::truncated;
+    if (!worst || !is_damage) worst = key.error();
   }
-  return fail(first.code, message("the key of session ", to_hex(family), ": ", first.message));
+  const Errc code = worst->code == Errc::truncated ? Errc::corrupt : worst->code;
+  return fail(code, message("the key of session ", to_hex(family), ": ", worst->message));
 }
 
 Result<const SecretKey*> SessionKeys::find(const SessionId& family) {
@@ -130,30 +154,16 @@ Result<> SessionKeys::destroy(const SessionId& family) {
   if (!file && file.error().code == Errc::not_found) return {};
   if (!file) return tl::unexpected<Error>(file.error());
   // Where the disk writes in place this is the end of the key already.
-  KVAULT_TRY(const SecretKey noise, SecretKey::random());
-  const std::vector<std::byte> copy =
-      serialise(family, seal(noise, noise.bytes(), context_of(family)));
+  std::vector<std::byte> copy;
+  ByteWriter(copy).put(kMagicOfDestroyed);
+  copy.resize(kCopySize);
   for (std::uint64_t i = 0; i < kCopies; ++i) {
     KVAULT_CHECK(file->pwrite_all(i * kCopySize, copy));
   }
   KVAULT_CHECK(file->sync());
   KVAULT_CHECK(remove_file(path));
+  n_file_ -= std::min<std::uint64_t>(n_file_, 1);
   return sync_directory(directory_);
-}
-
-Result<std::vector<SessionId>> SessionKeys::families() const {
-  std::vector<SessionId> families;
-  std::error_code error;
-  for (std::filesystem::directory_iterator entry(directory_, error), end; !error && entry != end;
-       entry.increment(error)) {
-    const std::filesystem::path& path = entry->path();
-    if (path.extension() != kExtension) continue;
-    if (const Result<SessionId> family = session_id_from_hex(path.stem().native())) {
-      families.push_back(*family);
-    }
-  }
-  if (error) return fail(Errc::io, message(directory_.native(), ": ", error.message()));
-  return families;
 }
 
 }  // namespace kvault

@@ -1,8 +1,8 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <map>
-#include <vector>
 
 #include "core/base/result.hpp"
 #include "core/format/session_key.hpp"
@@ -25,18 +25,20 @@ class SessionKeys final : public KeyFinder {
   Result<const SecretKey*> find(const SessionId& family) override;
   /// Overwrites the file and removes it; durable when it returns. Where there is none all is well.
   Result<> destroy(const SessionId& family);
-  /// Those there is a file of, whole or not.
-  Result<std::vector<SessionId>> families() const;
+  /// Of all files.
+  std::uint64_t size_bytes() const;
 
  private:
   SessionKeys(std::filesystem::path directory, const SecretKey& wrapping_key)
       : directory_(std::move(directory)), wrapping_key_(wrapping_key) {}
   std::filesystem::path path_of(const SessionId& family) const;
+  Result<> look_around();
   Result<SecretKey> read(const SessionId& family) const;
 
   std::filesystem::path directory_;
   SecretKey wrapping_key_;
   std::map<SessionId, SecretKey> known_;
+  std::uint64_t n_file_ = 0;
 };
 
 }  // namespace kvault

@@ -44,7 +44,26 @@ tl::unexpected<Error> fail_sqlite(sqlite3* database, int rc, const char* file = 
 
 }  // namespace
 
-void Statement::Finalise::operator()(sqlite3_stmt* statement) const { sqlite3_finalize(statement); }
+IdleStatements::~IdleStatements() {
+  for (const auto& [text, statement] : statements_) sqlite3_finalize(statement);
+}
+
+sqlite3_stmt* IdleStatements::take(std::string_view text) {
+  const auto found = statements_.find(text);
+  if (found == statements_.end()) return nullptr;
+  sqlite3_stmt* const statement = found->second;
+  statements_.erase(found);
+  return statement;
+}
+
+void IdleStatements::put(sqlite3_stmt* statement) {
+  // The error of its last step, if it had one, was told then.
+  sqlite3_reset(statement);
+  sqlite3_clear_bindings(statement);
+  if (!statements_.try_emplace(sqlite3_sql(statement), statement).second) {
+    sqlite3_finalize(statement);
+  }
+}
 
 void Database::Close::operator()(sqlite3* database) const { sqlite3_close_v2(database); }
 
@@ -121,11 +140,12 @@ Result<Database> Database::open(const std::filesystem::path& path) {
 }
 
 Result<Statement> Database::prepare(std::string_view text) {
+  if (sqlite3_stmt* idle = idle_->take(text)) return Statement(idle, *idle_);
   sqlite3_stmt* statement = nullptr;
   const int rc = sqlite3_prepare_v2(database_.get(), text.data(), static_cast<int>(text.size()),
                                     &statement, nullptr);
   if (rc != SQLITE_OK) return fail_sqlite(database_.get(), rc);
-  return Statement(statement);
+  return Statement(statement, *idle_);
 }
 
 Result<> Database::run(const std::string& text) {

@@ -1,6 +1,9 @@
 #include "daemon/storage_thread.hpp"
 
+#include <chrono>
+
 #include "core/base/assert.hpp"
+#include "core/os/socket.hpp"
 
 namespace kvault {
 
@@ -14,6 +17,7 @@ StorageThread::~StorageThread() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
+    has_work_ = true;
   }
   changed_.notify_one();
   thread_.join();
@@ -24,6 +28,7 @@ void StorageThread::push(std::unique_ptr<StorageTask> task) {
   {
     const std::lock_guard lock(mutex_);
     queued_.push_back(std::move(task));
+    has_work_ = true;
   }
   changed_.notify_one();
 }
@@ -41,15 +46,22 @@ void StorageThread::finish_completed() {
   }
 }
 
+void StorageThread::stay_awake() const {
+  const auto end = std::chrono::steady_clock::now() + kAwakeTime;
+  while (!has_work_ && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+}
+
 void StorageThread::work() {
   for (;;) {
     std::unique_ptr<StorageTask> task;
+    stay_awake();
     {
       std::unique_lock lock(mutex_);
       changed_.wait(lock, [this] { return stopping_ || !queued_.empty(); });
       if (queued_.empty()) return;
       task = std::move(queued_.front());
       queued_.pop_front();
+      has_work_ = stopping_ || !queued_.empty();
     }
     task->run(*stores_);
     // Within the lock: once finish_completed() has seen the last task, wake_ is not called again.

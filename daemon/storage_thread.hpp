@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstddef>
 #include <deque>
@@ -61,6 +62,8 @@ class StorageThread {
 
   void push(std::unique_ptr<StorageTask> task);
   void work();
+  /// Looks for the next task for a moment before the thread sleeps.
+  void stay_awake() const;
 
   const std::unique_ptr<Stores> stores_;
   const std::function<void()> wake_;
@@ -69,6 +72,7 @@ class StorageThread {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<std::unique_ptr<StorageTask>> queued_;
+  std::atomic<bool> has_work_ = false;  ///< queued, or stopping; looked at without the lock
   std::deque<std::unique_ptr<StorageTask>> finished_;
   bool stopping_ = false;
   std::thread thread_;

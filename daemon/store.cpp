@@ -138,15 +138,19 @@ Result<> DiskStore::remove_session(const SessionId& id) {
   KVAULT_CHECK(catalog().remove(id));
   descriptions_.erase(id);
   used_at_s_.erase(id);
-  // The session is gone either way; what fails here is done by the next opening.
-  if (parts_.keys) static_cast<void>(destroy_unused_key(row->family).has_value());
+  // The session is gone either way; what fails here is tried again by whoever comes next.
+  static_cast<void>(destroy_doomed_keys().has_value());
   return {};
 }
 
-Result<> DiskStore::destroy_unused_key(const SessionId& family) {
-  KVAULT_TRY(const std::uint64_t n_session, catalog().n_session_of_family(family));
-  if (n_session > 0) return {};
-  return parts_.keys->destroy(family);
+Result<> DiskStore::destroy_doomed_keys() {
+  if (!parts_.keys) return {};
+  KVAULT_TRY(const std::vector<SessionId> families, catalog().doomed_keys());
+  for (const SessionId& family : families) {
+    KVAULT_CHECK(parts_.keys->destroy(family));
+    KVAULT_CHECK(catalog().forget_key(family));
+  }
+  return {};
 }
 
 Result<> DiskStore::destroy_session(const SessionId& id) {
@@ -154,14 +158,21 @@ Result<> DiskStore::destroy_session(const SessionId& id) {
     return fail(Errc::unsupported,
                 "only sessions of an encrypted namespace can be destroyed: their key is");
   }
-  KVAULT_TRY(const SessionId family, catalog().family(id));
-  KVAULT_TRY(const std::uint64_t n_session, catalog().n_session_of_family(family));
+  KVAULT_TRY(const auto row, catalog().find(id));
+  if (!row) {
+    // Perhaps one that is gone, and whose key could not be destroyed then.
+    KVAULT_TRY(const std::vector<SessionId> doomed, catalog().doomed_keys());
+    KVAULT_CHECK(destroy_doomed_keys());
+    if (std::find(doomed.begin(), doomed.end(), id) != doomed.end()) return {};
+    return fail(Errc::not_found, message("there is no session ", to_hex(id)));
+  }
+  KVAULT_TRY(const std::uint64_t n_session, catalog().n_session_of_family(row->family));
   if (n_session > 1) {
     return fail(Errc::busy, message("session ", to_hex(id), " shares its key with ", n_session - 1,
                                     " others, forks of the same chat; they must go first"));
   }
   KVAULT_CHECK(remove_session(id));
-  return destroy_unused_key(family);
+  return destroy_doomed_keys();
 }
 
 Result<std::optional<SessionKey>> DiskStore::key_of_family(const SessionId& family) const {

@@ -144,10 +144,13 @@ Result<> DiskStore::set_page_keys(const SessionState& before, std::vector<Pendin
     parent = header.key;
   }
   KVAULT_TRY(const std::vector<std::byte> identity, serialise_identity(before.meta.description));
+  // Headers are in the clear: under a family's key they tell nothing once it is destroyed.
+  KVAULT_TRY(const std::optional<SessionKey> family, key_of_family(before.family));
+  const NamespaceKey secret = family ? page_secret(family->key) : parts_.key;
   for (PendingRecord& record : records) {
     if (record.header.kind != RecordKind::page) break;
     record.header.parent_key = parent;
-    record.header.key = page_key(parts_.key, parent, identity, record.draft);
+    record.header.key = page_key(secret, parent, identity, record.draft);
     parent = record.header.key;
   }
   return {};

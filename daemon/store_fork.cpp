@@ -59,22 +59,30 @@ Result<KeptPosition> DiskStore::kept_position_of(const SessionState& state, std:
   return kept_position(state.meta, n_token, has_window_rows);
 }
 
+/// What a request that is asked again has made; its source may have moved on or be gone.
+ForkInfo DiskStore::fork_as_made(const SessionInfo& fork, std::uint64_t n_token) {
+  ForkInfo made{fork, {}};
+  made.kept.n_token = fork.attributes.forked_at_token;
+  made.kept.n_page = fork.n_page;
+  made.kept.exact = false;
+  const Result<SessionState> source = catalog().load(fork.attributes.forked_from);
+  if (!source || n_token > source->meta.n_token) return made;
+  const Result<KeptPosition> now = kept_position_of(*source, n_token);
+  made.kept.exact = now && now->exact && now->n_token == made.kept.n_token;
+  return made;
+}
+
 Result<ForkInfo> DiskStore::fork_session(const SessionId& source, std::uint64_t n_token,
                                          std::string name, const RequestKey& request_key) {
   KVAULT_CHECK(check_session_name(name));
   KVAULT_TRY(const auto made, made_before(name, request_key));
+  if (made) return fork_as_made(*made, n_token);
   KVAULT_TRY(const SessionState from, catalog().load(source));
   if (n_token > from.meta.n_token) {
     return fail(Errc::out_of_range, message("session '", from.meta.description.name, "' has ",
                                             from.meta.n_token, " tokens, not ", n_token));
   }
   KVAULT_TRY(const KeptPosition kept, kept_position_of(from, n_token));
-  if (made) {
-    KeptPosition then = kept;  // the source may have moved on since
-    then.n_token = made->attributes.forked_at_token;
-    then.exact = kept.exact && then.n_token == kept.n_token;
-    return ForkInfo{*made, then};
-  }
   const CommitRequest request{
       .n_token = kept.n_token, .kept_n_token = kept.n_token, .kept_n_page = kept.n_page};
   SessionState fork = from;

@@ -32,7 +32,7 @@ std::uint64_t bytes_in(const std::filesystem::path& directory) {
 std::uint64_t DiskStore::own_bytes() const {
   const std::filesystem::path& directory = parts_.options.directory;
   std::uint64_t bytes = parts_.packs.total_bytes() + bytes_in(directory);
-  if (parts_.keys) bytes += bytes_in(directory / "keys");
+  if (parts_.keys) bytes += parts_.keys->size_bytes();
   return bytes;
 }
 
@@ -78,15 +78,29 @@ Result<> DiskStore::expire(MaintainReport& report) {
   return {};
 }
 
+bool DiskStore::is_evictable(const SessionRow& row) const {
+  const bool has_pending = std::any_of(pending_.begin(), pending_.end(), [&](const auto& entry) {
+    return entry.second.session == row.id;
+  });
+  return !row.attributes.is_pinned && !holds_.contains(row.id) && !has_pending;
+}
+
+/// What evictions could free at most; records that several sessions share count for each.
+Result<std::uint64_t> DiskStore::evictable_bytes() {
+  KVAULT_TRY(const std::vector<SessionRow> rows, catalog().list_by_use());
+  std::uint64_t bytes = 0;
+  for (const SessionRow& row : rows) {
+    if (is_evictable(row)) bytes += row.record_bytes + row.place.length_bytes;
+  }
+  return bytes;
+}
+
 /// Removes the session that was used longest ago; false where all are pinned or in use.
 Result<bool> DiskStore::evict_one(MaintainReport& report) {
   KVAULT_CHECK(save_uses());
   KVAULT_TRY(const std::vector<SessionRow> rows, catalog().list_by_use());
   for (const SessionRow& row : rows) {
-    const bool has_pending = std::any_of(pending_.begin(), pending_.end(), [&](const auto& entry) {
-      return entry.second.session == row.id;
-    });
-    if (row.attributes.is_pinned || holds_.contains(row.id) || has_pending) continue;
+    if (!is_evictable(row)) continue;
     KVAULT_CHECK(remove_session(row.id));
     report.removed.push_back(row.id);
     ++counters_.n_evicted;
@@ -125,6 +139,9 @@ Result<bool> DiskStore::free_some(std::uint64_t lacking_bytes, std::uint64_t& n_
     KVAULT_TRY(const bool is_moved, compact_one(0, UINT64_MAX, report));
     if (is_moved) return true;
   }
+  // Where other namespaces take the room, nobody's chats go in vain.
+  KVAULT_TRY(const std::uint64_t removable_bytes, evictable_bytes());
+  if (movable_bytes + in_use_bytes + removable_bytes < lacking_bytes) return false;
   return evict_one(report);
 }
 
@@ -159,9 +176,12 @@ Result<MaintainReport> DiskStore::maintain() {
   MaintainReport report;
   KVAULT_CHECK(save_uses());
   KVAULT_CHECK(expire(report));
+  KVAULT_CHECK(destroy_doomed_keys());
   KVAULT_CHECK(sweep(report));
-  if (const Result<> made = make_room(0, report); !made && made.error().code != Errc::disk_full) {
-    return tl::unexpected<Error>(made.error());
+  // What other namespaces have grown by is theirs to make room for.
+  if (parts_.options.quota_bytes > 0 && own_bytes() > room_bytes()) {
+    const Result<> made = make_room(0, report);
+    if (!made && made.error().code != Errc::disk_full) return tl::unexpected<Error>(made.error());
   }
   KVAULT_TRY(const bool is_moved, compact_one(kDeadShare, kMoveBytesPerStep, report));
   if (is_moved) KVAULT_CHECK(sweep(report));

@@ -65,14 +65,15 @@ Result<std::filesystem::path> quarantine(const std::filesystem::path& path) {
 }
 
 /// Sessions that are older now than the catalog before said, or gone.
-void report_losses(const std::vector<SessionRow>& before, const Rebuilt& rebuilt,
+void report_losses(const std::vector<SessionRow>& before, const Rebuilt& rebuilt, bool is_sealed,
                    OpenReport& report) {
   for (const SessionRow& row : before) {
     const auto found = std::find_if(rebuilt.sessions.begin(), rebuilt.sessions.end(),
                                     [&](const SessionState& s) { return s.id == row.id; });
     if (found != rebuilt.sessions.end() && found->commit_number >= row.commit_number) continue;
     report.damage.push_back(
-        message("session '", row.name, "' was at commit ", row.commit_number, "; ",
+        message("session ", is_sealed ? to_hex(row.id) : message("'", row.name, "'"),
+                " was at commit ", row.commit_number, "; ",
                 found == rebuilt.sessions.end()
                     ? std::string("nothing of it can be restored")
                     : message("commit ", found->commit_number, " is the newest whole one")));
@@ -85,7 +86,7 @@ Result<> fill_from_packs(Catalog& catalog, const PackSet& packs, const Namespace
   KVAULT_CHECK(packs.sync_all());
   KVAULT_TRY(Rebuilt rebuilt, rebuild_from_packs(packs, secret));
   report.damage = std::move(rebuilt.damage);
-  report_losses(rows_before, rebuilt, report);
+  report_losses(rows_before, rebuilt, packs.keys() != nullptr, report);
   HeldPacks held;
   if (!report.damage.empty()) {
     for (const auto& [name, entry] : packs.entries()) {
@@ -122,22 +123,11 @@ Result<Secrets> open_secrets(const std::filesystem::path& directory,
     return fail(Errc::unsupported,
                 message(directory.native(), " is not encrypted, and cannot become so"));
   }
-  const SecretKey page_secret = secret->derive("kvpages_");
-  std::copy(page_secret.bytes().begin(), page_secret.bytes().end(), secrets.page_secret.begin());
+  secrets.page_secret = page_secret(*secret);
   KVAULT_TRY(SessionKeys keys, SessionKeys::open(keys_path, secret->derive("kvkeys__")));
   secrets.keys = std::make_shared<SessionKeys>(std::move(keys));
   secrets.catalog_seal = CatalogSeal(secret->derive("kvnames_"), secrets.keys);
   return secrets;
-}
-
-/// Keys of sessions whose removal was cut short, or whose creation was.
-Result<> destroy_unused_keys(SessionKeys& keys, Catalog& catalog) {
-  KVAULT_TRY(const std::vector<SessionId> families, keys.families());
-  for (const SessionId& family : families) {
-    KVAULT_TRY(const std::uint64_t n_session, catalog.n_session_of_family(family));
-    if (n_session == 0) KVAULT_CHECK(keys.destroy(family));
-  }
-  return {};
 }
 
 /// What lies at `path`; filled from the packs where that is nothing. Errc::corrupt: put it aside.
@@ -213,20 +203,18 @@ Result<std::unique_ptr<Store>> Store::open(StoreOptions options) {
   KVAULT_TRY(const std::uint64_t epoch, catalog.begin_epoch());
   packs.set_epoch(epoch);
   KVAULT_TRY(report.n_pack_deleted, delete_dead_packs(catalog, packs));
-  if (secrets.keys && report.damage.empty()) {
-    KVAULT_CHECK(destroy_unused_keys(*secrets.keys, catalog));
-  }
   KVAULT_TRY(const CatalogTotals totals, catalog.totals());
   report.n_session = totals.n_session;
-  return std::unique_ptr<Store>(
-      std::make_unique<DiskStore>(DiskStore::Parts{.options = std::move(options),
-                                                   .lock = std::move(lock),
-                                                   .key = secrets.page_secret,
-                                                   .keys = std::move(secrets.keys),
-                                                   .packs = std::move(packs),
-                                                   .catalog = std::move(catalog),
-                                                   .report = std::move(report),
-                                                   .epoch = epoch}));
+  auto store = std::make_unique<DiskStore>(DiskStore::Parts{.options = std::move(options),
+                                                            .lock = std::move(lock),
+                                                            .key = secrets.page_secret,
+                                                            .keys = std::move(secrets.keys),
+                                                            .packs = std::move(packs),
+                                                            .catalog = std::move(catalog),
+                                                            .report = std::move(report),
+                                                            .epoch = epoch});
+  store->finish_removals();
+  return std::unique_ptr<Store>(std::move(store));
 }
 
 }  // namespace kvault

@@ -5,6 +5,7 @@
 
 #include "core/base/assert.hpp"
 #include "core/format/namespace_name.hpp"
+#include "core/os/process.hpp"
 #include "daemon/namespace_file.hpp"
 
 namespace kvault {
@@ -106,7 +107,10 @@ Result<EnteredNamespace> Stores::enter(const NamespaceRequest& request) {
   EnteredNamespace entered{.is_encrypted = *is_encrypted};
   if (!entry.store) {
     std::optional<SecretKey> secret;
-    if (*is_encrypted) secret = request.token.derive("kvsecret");
+    if (*is_encrypted) {
+      keep_memory_private();  // its keys lie there from now on
+      secret = request.token.derive("kvsecret");
+    }
     KVAULT_CHECK(open_store(entry, secret));
     entered.opened = entry.store->open_report();
   }
@@ -126,11 +130,20 @@ void Stores::leave(StoreNumber number) {
   }
 }
 
-Result<MaintainReport> Stores::maintain() {
+MaintainReport Stores::maintain() {
   MaintainReport all;
   for (auto& [name, entry] : entries_) {
-    if (!entry.store) continue;
-    KVAULT_TRY(MaintainReport report, entry.store->maintain());
+    if (!entry.store) {
+      entry.closed_bytes = bytes_below(entry.directory);  // its owner may have removed it
+      continue;
+    }
+    const Result<MaintainReport> done = entry.store->maintain();
+    if (!done) {
+      // One that is sick does not keep the others from theirs.
+      all.damage.push_back(message("housekeeping of '", name, "': ", done.error().message));
+      continue;
+    }
+    const MaintainReport& report = *done;
     all.removed.insert(all.removed.end(), report.removed.begin(), report.removed.end());
     all.n_pack_deleted += report.n_pack_deleted;
     all.moved_bytes += report.moved_bytes;

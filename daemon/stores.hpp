@@ -60,8 +60,8 @@ class Stores {
   Result<EnteredNamespace> enter(const NamespaceRequest& request);
   void leave(StoreNumber number);
 
-  /// Store::maintain() of all that are open.
-  Result<MaintainReport> maintain();
+  /// Store::maintain() of all that are open; an error is a sentence of `damage`.
+  MaintainReport maintain();
   std::vector<NamespaceUse> uses() const;
 
  private:

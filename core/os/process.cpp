@@ -5,6 +5,9 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#if defined(__linux__)
+#include <sys/prctl.h>
+#endif
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -234,6 +237,12 @@ Result<fs::path> default_socket_path(const fs::path& data_directory) {
   const std::uint64_t hash = fnv1a(normal.native());
   for (int shift = 60; shift >= 0; shift -= 4) name += kDigits[(hash >> shift) & 15U];
   return runtime / (name + ".sock");
+}
+
+void keep_memory_private() noexcept {
+#if defined(__linux__)
+  ::prctl(PR_SET_DUMPABLE, 0);
+#endif
 }
 
 Result<> make_private_directory(const fs::path& directory) {

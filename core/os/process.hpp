@@ -46,6 +46,10 @@ Result<std::filesystem::path> default_data_directory();
 /// the default data directory, a name of its own for every other.
 Result<std::filesystem::path> default_socket_path(const std::filesystem::path& data_directory);
 
+/// From now on no other process of the user may trace this one or read its memory, and no core dump
+/// holds it. Where the system knows no such thing it stays as it is.
+void keep_memory_private() noexcept;
+
 /// Makes `directory` and what is missing above it, mode 0700. One that exists must be a directory
 /// (no link), belong to our user and be closed to others; else Errc::permission.
 Result<> make_private_directory(const std::filesystem::path& directory);

@@ -12,6 +12,7 @@
 #include <cstring>
 #include <limits>
 #include <string>
+#include <thread>
 
 namespace kvault {
 namespace {
@@ -120,7 +121,10 @@ Result<std::size_t> Socket::receive_some(std::span<std::byte> target, Deadline d
       return fail(code_of(errno), message("receive: ", describe(errno)));
     }
     // An answer that is on its way is there sooner than a processor that slept is awake.
-    if (std::chrono::steady_clock::now() < awake_until) continue;
+    if (std::chrono::steady_clock::now() < awake_until) {
+      std::this_thread::yield();
+      continue;
+    }
     KVAULT_CHECK(wait_for(descriptor_, POLLIN, deadline));
   }
 }

@@ -26,7 +26,12 @@ Result<kvault::NamespaceOptions> to_namespace(const kvault_client_options& optio
     return fail(Errc::invalid_argument,
                 message("namespace_create is ", options.namespace_create, "; it is 0, 1 or 2"));
   }
-  if (options.namespace_name == nullptr || options.namespace_name[0] == '\0') return result;
+  if (options.namespace_name == nullptr || options.namespace_name[0] == '\0') {
+    const bool is_shared = options.namespace_create == 0 && options.namespace_token == nullptr;
+    if (is_shared) return result;
+    return fail(Errc::invalid_argument,
+                "namespace_create or namespace_token without a namespace_name");
+  }
   result.name = options.namespace_name;
   result.create = static_cast<kvault::NamespaceCreation>(options.namespace_create);
   KVAULT_CHECK(require(options.namespace_token, "namespace_token"));

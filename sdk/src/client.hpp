@@ -54,6 +54,8 @@ class Client {
   /// open then, and records that were put are gone.
   Result<> reconnect();
 
+  /// False once the connection has ended.
+  bool is_connected() const noexcept { return channel_.is_open(); }
   /// Whether what this client stores is sealed.
   bool is_encrypted() const noexcept { return is_encrypted_; }
   const std::filesystem::path& data_directory() const noexcept { return data_directory_; }

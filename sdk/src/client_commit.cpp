@@ -128,7 +128,10 @@ Result<client::CommitInfo> Client::commit(const SessionId& session,
   for (const client::RecordUpload& record : records) {
     client::Progress part;
     if (progress) {
-      part = [&](std::uint64_t done, std::uint64_t) { return progress(before + done, total); };
+      // Sealed, a record is a little larger than what it holds.
+      part = [&](std::uint64_t done, std::uint64_t) {
+        return progress(std::min(before + done, total), total);
+      };
     }
     KVAULT_CHECK(put_record(session, record, part));
     before += record.draft.payload_bytes;

@@ -1,3 +1,5 @@
+#include <sodium.h>
+
 #include <algorithm>
 #include <array>
 #include <cstdlib>
@@ -84,6 +86,7 @@ Result<ClientOptions> complete(ClientOptions options) {
 }  // namespace
 
 Result<Client> Client::connect(const ClientOptions& given) {
+  if (sodium_init() < 0) return fail(Errc::internal, "libsodium does not start");
   KVAULT_TRY(const ClientOptions options, complete(given));
   const Deadline deadline =
       std::chrono::steady_clock::now() + std::chrono::milliseconds(options.connect_timeout_ms);

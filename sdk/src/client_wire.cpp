@@ -31,6 +31,7 @@ SessionInfo from_wire(const wire::SessionInfo& info) {
     attributes.forked_from = wire::from_wire(*info.forked_from());
     attributes.forked_at_token = info.forked_at_token();
   }
+  attributes.made_by = wire::from_wire(info.made_by());
   return result;
 }
 

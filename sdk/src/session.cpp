@@ -88,14 +88,13 @@ Result<> StoredCache::check_save(std::size_t n_new_id) const {
 Result<SaveInfo> StoredCache::save(std::span<const std::uint32_t> new_token_ids) {
   KVAULT_CHECK(check_save(new_token_ids.size()));
   // Layers are level, so that only those without new tokens can still be on the disk alone.
-  if (cache_.n_token().raw != kept_n_token_) KVAULT_CHECK(cache_.load_all());
+  if (cache_.n_token().raw != kept_.n_token) KVAULT_CHECK(cache_.load_all());
   std::vector<std::uint32_t> all_ids(token_ids_);
   all_ids.insert(all_ids.end(), new_token_ids.begin(), new_token_ids.end());
-  const RequestKey key = client::new_request_key();
-  Result<SaveInfo> saved = save_once(all_ids, key);
+  Result<SaveInfo> saved = save_once(all_ids);
   if (saved || saved.error().code != Errc::disconnected) return saved;
   if (!client_.reconnect()) return saved;  // the first error is the one to tell
-  return save_once(std::move(all_ids), key);
+  return save_once(all_ids);
 }
 
 Result<> StoredCache::reopen() {
@@ -104,30 +103,48 @@ Result<> StoredCache::reopen() {
   return {};
 }
 
-Result<SaveInfo> StoredCache::save_once(std::vector<std::uint32_t> all_ids, const RequestKey& key) {
+/// Finds out what became of a save whose answer never came, and takes it for done if it was.
+Result<> StoredCache::settle_attempt(std::span<const std::uint32_t> all_ids) {
+  if (!attempt_) return {};
+  KVAULT_TRY(const client::Session session, client_.inspect(to_hex(info_.id)));
+  const Attempt attempt = *std::exchange(attempt_, std::nullopt);
+  if (session.info.attributes.made_by != attempt.key) return {};
+  info_ = session.info;
+  // What was rolled back since does not count.
+  kept_.n_token = std::min(info_.n_token, attempt.limit.n_token);
+  kept_.n_page = std::min(info_.n_page, attempt.limit.n_page);
+  token_ids_.assign(all_ids.begin(), all_ids.begin() + static_cast<std::ptrdiff_t>(kept_.n_token));
+  return {};
+}
+
+Result<SaveInfo> StoredCache::save_once(const std::vector<std::uint32_t>& all_ids) {
   KVAULT_CHECK(reopen());
+  KVAULT_CHECK(settle_attempt(all_ids));
   const Result<std::uint64_t> n_page_written = put_records(all_ids);
   if (!n_page_written) {
     static_cast<void>(client_.drop_records(info_.id));  // what was sent must not join a later save
     return tl::unexpected(n_page_written.error());
   }
-  KVAULT_TRY(const client::CommitInfo commit,
-             client_.commit(info_.id,
-                            {.expected_commit_number = info_.commit_number,
-                             .n_token = all_ids.size(),
-                             .kept_n_token = kept_n_token_,
-                             .kept_n_page = kept_n_page_},
-                            key));
-  info_.commit_number = commit.commit_number;
-  info_.n_token = commit.n_token;
-  info_.n_page = commit.n_page;
-  kept_n_token_ = commit.n_token;
-  kept_n_page_ = commit.n_page;
-  token_ids_ = std::move(all_ids);
+  attempt_ = Attempt{client::new_request_key(), {UINT64_MAX, UINT64_MAX}};
+  const Result<client::CommitInfo> commit =
+      client_.commit(info_.id,
+                     {.expected_commit_number = info_.commit_number,
+                      .n_token = all_ids.size(),
+                      .kept_n_token = kept_.n_token,
+                      .kept_n_page = kept_.n_page},
+                     attempt_->key);
+  // A refusal says that nothing was done; where the connection ended nobody knows.
+  if (commit || client_.is_connected()) attempt_.reset();
+  if (!commit) return tl::unexpected(commit.error());
+  info_.commit_number = commit->commit_number;
+  info_.n_token = commit->n_token;
+  info_.n_page = commit->n_page;
+  kept_ = {commit->n_token, commit->n_page};
+  token_ids_ = all_ids;
   cache_.keep_states();
-  return SaveInfo{commit.commit_number, commit.n_token,   *n_page_written,
-                  commit.bytes_written, commit.raw_bytes, commit.coded_bytes,
-                  commit.shared_bytes};
+  return SaveInfo{commit->commit_number, commit->n_token,   *n_page_written,
+                  commit->bytes_written, commit->raw_bytes, commit->coded_bytes,
+                  commit->shared_bytes};
 }
 
 Result<> StoredCache::put(const OutgoingRecord& record) {
@@ -139,34 +156,40 @@ Result<> StoredCache::put(const OutgoingRecord& record) {
 Result<std::uint64_t> StoredCache::put_records(std::span<const std::uint32_t> all_ids) {
   SessionSaver saver(cache_, all_ids);
   const std::uint64_t n_page = cache_.n_sealed_page();
-  for (std::uint64_t page = kept_n_page_; page < n_page; ++page) {
+  for (std::uint64_t page = kept_.n_page; page < n_page; ++page) {
     KVAULT_TRY(const OutgoingRecord record, saver.page(page));
     KVAULT_CHECK(put(record));
   }
-  const std::uint64_t first = saver.first_tail_token(kept_n_token_);
+  const std::uint64_t first = saver.first_tail_token(kept_.n_token);
   if (first < all_ids.size()) {
     KVAULT_TRY(const OutgoingRecord record, saver.tail(first));
     KVAULT_CHECK(put(record));
   }
-  if (saver.has_recurrent_layer() && kept_n_token_ != all_ids.size()) {
+  if (saver.has_recurrent_layer() && kept_.n_token != all_ids.size()) {
     KVAULT_TRY(const OutgoingRecord record, saver.snapshot());
     KVAULT_CHECK(put(record));
   }
-  return n_page - std::min(n_page, kept_n_page_);
+  return n_page - std::min(n_page, kept_.n_page);
+}
+
+void StoredCache::cut(Stored& stored, std::uint64_t n_token, std::uint64_t n_page) {
+  const std::uint64_t n_page_before = stored.n_page;
+  stored.n_page = std::min(stored.n_page, n_page);
+  stored.n_token = std::min(stored.n_token, n_token);
+  // Rows of a page that is whole no more may be in its record alone: the next save writes them.
+  if (stored.n_page < n_page_before) {
+    stored.n_token = std::min(stored.n_token, stored.n_page * kPageTokens);
+  }
 }
 
 Result<Kept> StoredCache::rollback(Tokens n_token) {
   KVAULT_TRY(const Kept kept, cache_.rollback(n_token));
   const std::uint64_t n = kept.n_token.raw;
-  const std::uint64_t n_page_before = kept_n_page_;
   // The first page is raw in its record as in the cache: it stays as long as it is whole.
   const std::uint64_t n_first = std::min<std::uint64_t>(1, n / kPageTokens);
-  kept_n_page_ = std::min(kept_n_page_, std::max(cache_.n_sealed_page(), n_first));
-  kept_n_token_ = std::min(kept_n_token_, n);
-  // Rows of a page that is whole no more may be in its record alone: the next save writes them.
-  if (kept_n_page_ < n_page_before) {
-    kept_n_token_ = std::min(kept_n_token_, kept_n_page_ * kPageTokens);
-  }
+  const std::uint64_t n_page = std::max(cache_.n_sealed_page(), n_first);
+  cut(kept_, n, n_page);
+  if (attempt_) cut(attempt_->limit, n, n_page);
   if (token_ids_.size() > n) token_ids_.resize(n);
   return kept;
 }

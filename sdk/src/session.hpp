@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -72,11 +73,22 @@ class StoredCache {
         cache_(std::move(cache)),
         info_(std::move(info)),
         progress_(std::move(progress)),
-        kept_n_token_(info_.n_token),
-        kept_n_page_(info_.n_page) {}
+        kept_{info_.n_token, info_.n_page} {}
 
   Result<> check_save(std::size_t n_new_id) const;
-  Result<SaveInfo> save_once(std::vector<std::uint32_t> all_ids, const RequestKey& key);
+  /// A part of the cache that is on the disk.
+  struct Stored {
+    std::uint64_t n_token = 0;
+    std::uint64_t n_page = 0;
+  };
+  /// A commit that nobody has answered.
+  struct Attempt {
+    RequestKey key{};
+    Stored limit;  ///< what of it is still part of the cache, if it was made
+  };
+  static void cut(Stored& stored, std::uint64_t n_token, std::uint64_t n_page);
+  Result<SaveInfo> save_once(const std::vector<std::uint32_t>& all_ids);
+  Result<> settle_attempt(std::span<const std::uint32_t> all_ids);
   /// Takes the lease again, after the client has connected anew.
   Result<> reopen();
   Result<> put(const OutgoingRecord& record);
@@ -88,9 +100,8 @@ class StoredCache {
   client::SessionInfo info_;
   client::Progress progress_;
   std::vector<std::uint32_t> token_ids_;
-  /// What of the saved state is still part of the cache.
-  std::uint64_t kept_n_token_;
-  std::uint64_t kept_n_page_;
+  Stored kept_;  ///< what of the saved state is still part of the cache
+  std::optional<Attempt> attempt_;
 };
 
 }  // namespace kvault

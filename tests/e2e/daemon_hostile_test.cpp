@@ -97,7 +97,7 @@ TEST_CASE("short: hostile: unknown types and bodies that are no tables are refus
   check_alive(daemon);
   RawClient raw(daemon);
   raw.greet();
-  for (const unsigned type : {0U, 6U, 34U, 38U, 65535U}) {
+  for (const unsigned type : {0U, 7U, 34U, 38U, 65535U}) {
     raw.send(wire::encode(
         {.version = 1, .type = static_cast<MessageType>(type), .request_id = 100 + type}));
     const std::optional<IncomingFrame> answer = raw.receive();
@@ -108,10 +108,11 @@ TEST_CASE("short: hostile: unknown types and bodies that are no tables are refus
     CHECK(error.message.find(std::to_string(type)) != std::string::npos);
   }
   const std::array types{
-      MessageType::verify_session, MessageType::create_session, MessageType::open_session,
-      MessageType::close_session,  MessageType::list_sessions,  MessageType::inspect_session,
-      MessageType::delete_session, MessageType::begin_record,   MessageType::abort_record,
-      MessageType::commit,         MessageType::attach};
+      MessageType::cancel,          MessageType::update_session, MessageType::fork_session,
+      MessageType::match_prefix,    MessageType::verify_session, MessageType::create_session,
+      MessageType::open_session,    MessageType::close_session,  MessageType::list_sessions,
+      MessageType::inspect_session, MessageType::delete_session, MessageType::begin_record,
+      MessageType::abort_record,    MessageType::commit,         MessageType::attach};
   for (const MessageType type : types) {
     for (unsigned seed = 0; seed < 20; ++seed) {
       const std::vector<std::byte> body = random_bytes(seed * 37, seed);

@@ -305,21 +305,29 @@ TEST_CASE("short: requests: too late or taken back, they are not done") {
   Client client = daemon.connect();
   CHECK(client.list()->size() == (was_cancelled ? 20 : 21));
   CHECK(client.inspect("taken back").error().code == Errc::not_found);
-  // A deadline of one millisecond behind twenty that wait for the disk.
-  frames.clear();
-  for (std::uint64_t i = 20; i < 40; ++i) add(create(200 + i, message("chat ", i)));
-  wire::Frame late = create(300, "too late");
-  late[24] = std::byte{1};
-  add(late);
-  REQUIRE(raw.send(frames));
-  for (int i = 0; i < 21; ++i) {
-    const auto frame = raw.receive();
-    REQUIRE(frame.has_value());
-    if (frame->header.request_id != 300) continue;
-    REQUIRE(frame->header.is_error());
-    CHECK(wire::decode_refusal(frame->body).code == Errc::timeout);
+  // A deadline of one millisecond behind twenty-eight that wait for the disk. A fast disk may do
+  // them all in that time; then it is tried again.
+  bool was_late = false;
+  for (std::uint64_t round = 1; round <= 50 && !was_late; ++round) {
+    frames.clear();
+    for (std::uint64_t i = 0; i < 28; ++i) {
+      add(create(1000 * round + i, message("chat ", round, ".", i)));
+    }
+    const std::string name = message("late ", round);
+    wire::Frame late = create(1000 * round + 100, name);
+    late[24] = std::byte{1};
+    add(late);
+    REQUIRE(raw.send(frames));
+    for (int i = 0; i < 29; ++i) {
+      const auto frame = raw.receive();
+      REQUIRE(frame.has_value());
+      if (frame->header.request_id != 1000 * round + 100) continue;
+      was_late = frame->header.is_error();
+      if (was_late) CHECK(wire::decode_refusal(frame->body).code == Errc::timeout);
+    }
+    CHECK(client.inspect(name).has_value() == !was_late);
   }
-  CHECK(client.inspect("too late").error().code == Errc::not_found);
+  CHECK(was_late);
 }
 
 TEST_CASE("short: requests: a save goes on under the next kvaultd") {

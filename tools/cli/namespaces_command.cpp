@@ -1,4 +1,6 @@
+#include <filesystem>
 #include <memory>
+#include <utility>
 
 #include "core/os/new_file.hpp"
 #include "tools/cli/commands.hpp"
@@ -27,9 +29,17 @@ Result<int> create_namespace(NamespacesOptions options) {
   if (options.token_file.empty()) {
     return fail(Errc::invalid_argument, "--token-file says where to keep the new token");
   }
-  KVAULT_CHECK(write_new_token(options.token_file));
+  std::error_code ignored;
+  const bool has_token = std::filesystem::exists(options.token_file, ignored);
+  if (!has_token) KVAULT_CHECK(write_new_token(options.token_file));
   options.namespace_name = options.new_name;
-  KVAULT_TRY(const sdk::Client client, connect(options, options.encrypt ? 2 : 1));
+  Result<sdk::Client> connected = connect(options, options.encrypt ? 2 : 1);
+  if (!connected && connected.error().code == Errc::permission && !has_token) {
+    std::filesystem::remove(options.token_file, ignored);  // it opens nothing
+    return fail(Errc::already_exists,
+                message("namespace '", options.new_name, "' exists, and has another token"));
+  }
+  KVAULT_TRY(const sdk::Client client, std::move(connected));
   Report report;
   report.add("namespace", options.new_name, options.new_name);
   report.add("is_encrypted", client.is_encrypted(), client.is_encrypted() ? "yes" : "no");
@@ -58,8 +68,9 @@ void add_namespaces_command(CLI::App& app, int& exit_code) {
   CLI::App* command = app.add_subcommand("namespaces", "List namespaces, or make one");
   auto options = std::make_shared<NamespacesOptions>();
   add_daemon_options(*command, *options);
-  CLI::Option* name = command->add_option("--new", options->new_name,
-                                          "Make this one, with a new token in --token-file");
+  CLI::Option* name =
+      command->add_option("--new", options->new_name,
+                          "Make this one; --token-file gets a new token where it is missing");
   name->type_name("NAME");
   command->add_flag("--encrypt", options->encrypt, "Encrypt what the new one keeps")->needs(name);
   command->footer(

@@ -31,6 +31,7 @@ _kvault() {
     --out) COMPREPLY=($(compgen -f -- "$current")); return ;;
     --q) COMPREPLY=($(compgen -f -- "$current")); return ;;
     --socket) COMPREPLY=($(compgen -f -- "$current")); return ;;
+    --token-file) COMPREPLY=($(compgen -f -- "$current")); return ;;
     --v) COMPREPLY=($(compgen -f -- "$current")); return ;;
     --data-dir) COMPREPLY=($(compgen -d -- "$current")); return ;;
     --model) COMPREPLY=($(compgen -d -- "$current")); return ;;
@@ -40,6 +41,8 @@ _kvault() {
     --label) return ;;
     --n-token) return ;;
     --name) return ;;
+    --namespace) return ;;
+    --new) return ;;
     --rounds) return ;;
     --rows) return ;;
     --scale) return ;;
@@ -57,23 +60,24 @@ _kvault() {
   fi
   if [ "$COMP_CWORD" = 1 ]; then
     words="--help --version"
-    words="$words demo run attend roundtrip sessions show rm fork export import set verify stats top devices"
+    words="$words demo run attend roundtrip sessions show rm namespaces fork export import set verify stats top devices"
   else
     case "${COMP_WORDS[1]}" in
       demo) words="--help --n-token --preset --model --device --json --keep" ;;
       run) words="--help --model --preset --n-token --chunk --row-type --device --json" ;;
       attend) words="--help --k --v --q --preset --device --causal --window --mask --valid-length --softcap --sparse-values --sparse-tokens --scale --equalise --raw-pages --chunk --threads --out --lse --check --json" ;;
       roundtrip) words="--help --input --side --scheme --rule --equalise --centre --no-centre --device --threads --out --json" ;;
-      sessions) words="--help --label --socket --data-dir --no-auto-start --json" ;;
-      show) words="--help --socket --data-dir --no-auto-start --json" ;;
-      rm) words="--help --socket --data-dir --no-auto-start --json" ;;
-      fork) words="--help --at --socket --data-dir --no-auto-start --json" ;;
-      export) words="--help --socket --data-dir --no-auto-start --json" ;;
-      import) words="--help --name --socket --data-dir --no-auto-start --json" ;;
-      set) words="--help --name --label --clear-labels --pin --unpin --ttl --no-ttl --socket --data-dir --no-auto-start --json" ;;
-      verify) words="--help --repair --socket --data-dir --no-auto-start --json" ;;
-      stats) words="--help --socket --data-dir --no-auto-start --json --prometheus" ;;
-      top) words="--help --socket --data-dir --no-auto-start --interval --rounds --rows" ;;
+      sessions) words="--help --label --socket --data-dir --namespace --token-file --no-auto-start --json" ;;
+      show) words="--help --socket --data-dir --namespace --token-file --no-auto-start --json" ;;
+      rm) words="--help --destroy --socket --data-dir --namespace --token-file --no-auto-start --json" ;;
+      namespaces) words="--help --socket --data-dir --namespace --token-file --no-auto-start --json --new --encrypt" ;;
+      fork) words="--help --at --socket --data-dir --namespace --token-file --no-auto-start --json" ;;
+      export) words="--help --socket --data-dir --namespace --token-file --no-auto-start --json" ;;
+      import) words="--help --name --socket --data-dir --namespace --token-file --no-auto-start --json" ;;
+      set) words="--help --name --label --clear-labels --pin --unpin --ttl --no-ttl --socket --data-dir --namespace --token-file --no-auto-start --json" ;;
+      verify) words="--help --repair --socket --data-dir --namespace --token-file --no-auto-start --json" ;;
+      stats) words="--help --socket --data-dir --namespace --token-file --no-auto-start --json --prometheus" ;;
+      top) words="--help --socket --data-dir --namespace --token-file --no-auto-start --interval --rounds --rows" ;;
       devices) words="--help --json" ;;
     esac
     case "$current" in -*) ;; *)

@@ -81,6 +81,12 @@ void run_body(MessageType type, std::span<const std::byte> body) {
       verify(static_cast<const wire::Hello*>(nullptr));
       verify(static_cast<const wire::HelloOk*>(nullptr));
       verify(static_cast<const wire::Commit*>(nullptr));
+      verify(static_cast<const wire::Cancel*>(nullptr));
+      verify(static_cast<const wire::DeleteSession*>(nullptr));
+      verify(static_cast<const wire::UpdateSession*>(nullptr));
+      verify(static_cast<const wire::ForkSession*>(nullptr));
+      verify(static_cast<const wire::MatchPrefix*>(nullptr));
+      verify(static_cast<const wire::StatsOk*>(nullptr));
       verify(static_cast<const wire::Attach*>(nullptr));
       verify(static_cast<const wire::AttachOk*>(nullptr));
       verify(static_cast<const wire::ListSessionsOk*>(nullptr));

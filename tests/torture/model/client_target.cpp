@@ -86,6 +86,7 @@ Result<std::vector<ServedSession>> ClientTarget::served() {
                           .records = {},
                           .key = attachment.key};
     session.description.name = info.name;
+    session.attributes.made_by = {};  // the SDK's own, which no truth knows
     for (const client::RecordPlace& record : attachment.records) {
       session.records.push_back({record.kind, record.pack_path, record.offset_bytes,
                                  record.length_bytes, record.first_token, record.n_token,
