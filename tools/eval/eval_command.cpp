@@ -57,7 +57,9 @@ Result<int> run_all(const EvalOptions& options) {
   if (error) return fail(Errc::io, message(options.all, ": ", error.message()));
   std::vector<eval::PlannedRun> plan = eval::whole_plan();
   std::erase_if(plan, [&options](const eval::PlannedRun& run) {
-    return run.scheme.find(options.filter) == std::string::npos && run.scheme != run.base;
+    const std::string label = run.table + ":" + run.scheme;
+    const bool is_base = run.scheme == run.base && options.filter.starts_with("options:");
+    return label.find(options.filter) == std::string::npos && !is_base;
   });
   ProgressBar bar("eval", plan.size(), !options.json);
   KVAULT_TRY(const nlohmann::ordered_json figures,
@@ -128,7 +130,8 @@ void add_eval_command(CLI::App& app, int& exit_code) {
       ->add_option("--all", options->all,
                    "Measure every scheme, rival and option; quality.json, .md and .html go here")
       ->type_name("DIR");
-  command->add_option("--only", options->filter, "Of --all: schemes whose name holds this text");
+  command->add_option("--only", options->filter,
+                      "Of --all: runs that hold this text, as TABLE:SCHEME (codec-only:k4v4)");
   command->add_option("--render", options->render, "Only make the pages of DIR/quality.json anew")
       ->type_name("DIR");
   std::string footer = "Names beside the presets:\n";
