@@ -68,6 +68,52 @@ struct LogAxis {
   }
 };
 
+/// Puts names beside marks where they cover no other; a name without room is left to the mark's
+/// tooltip.
+class Labels {
+ public:
+  std::string place(double x, double y, const std::string& text) {
+    const double width = 6.6 * static_cast<double>(text.size());
+    const std::pair<double, double> tries[] = {{x + 8, y + 4},
+                                               {x - 8 - width, y + 4},
+                                               {x + 6, y - 8},
+                                               {x + 6, y + 17},
+                                               {x - width, y - 8}};
+    for (const auto& [left, base] : tries) {
+      const Box box{left, base - 10, left + width, base + 2};
+      if (!is_free(box)) continue;
+      boxes_.push_back(box);
+      return text_at(left, base, text);
+    }
+    return {};
+  }
+  void add_mark(double x, double y) { boxes_.push_back({x - 5, y - 5, x + 5, y + 5}); }
+
+ private:
+  struct Box {
+    double left, top, right, bottom;
+  };
+  bool is_free(const Box& box) const {
+    return std::ranges::none_of(boxes_, [&box](const Box& other) {
+      return box.left < other.right && other.left < box.right && box.top < other.bottom &&
+             other.top < box.bottom;
+    });
+  }
+  std::vector<Box> boxes_;
+};
+
+/// Whose marks have which colour.
+std::string legend() {
+  std::string svg;
+  double y = kTop + 20;
+  for (const char* const group : {"preset", "trellis", "allocated", "TurboQuant", "rival"}) {
+    svg += "<circle cx=\"" + number(kWidth - 130) + "\" cy=\"" + number(y - 4) +
+           "\" r=\"5\" fill=\"" + colour_of(group) + "\"/>\n" + text_at(kWidth - 118, y, group);
+    y += 18;
+  }
+  return svg;
+}
+
 std::vector<const ordered_json*> rows_of(const ordered_json& figures, const std::string& table) {
   std::vector<const ordered_json*> rows;
   for (const ordered_json& row : figures.at("rows")) {
@@ -148,6 +194,9 @@ std::string quality_against_bits(const ordered_json& figures, const std::string&
   }
   svg += text_at(kWidth / 2, kHeight - 8, "bits per element, all-in", "middle");
   svg += text_at(kLeft, 14, "mean KL (nats)");
+  svg += legend();
+  Labels labels;
+  for (std::size_t i = 0; i < rows.size(); ++i) labels.add_mark(x(bits[i]), axis.y(kl[i]));
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const auto group = rows[i]->at("group").get<std::string>();
     const auto name = rows[i]->at("preset").get<std::string>();
@@ -157,7 +206,7 @@ std::string quality_against_bits(const ordered_json& figures, const std::string&
                            format_number("%.5f", kl[i]))) +
            "</title></circle>\n";
     if (name.find(',') == std::string::npos) {
-      svg += text_at(x(bits[i]) + 8, axis.y(kl[i]) + 4, name);
+      svg += labels.place(x(bits[i]), axis.y(kl[i]), name);
     }
   }
   return svg_of(kWidth, kHeight, "mean KL against bits, " + table, svg);
