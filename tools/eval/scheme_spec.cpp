@@ -1,5 +1,6 @@
 #include "tools/eval/scheme_spec.hpp"
 
+#include <bit>
 #include <charconv>
 #include <cmath>
 #include <memory>
@@ -118,6 +119,9 @@ Result<bool> set_kind(TurboOptions& turbo, std::string_view option, std::string_
 
 Result<> set_option(SideDraft& side, std::string_view option, std::string_view text) {
   TurboOptions& turbo = side.turbo;
+  if (side.rival != nullptr && option != "raw") {
+    return fail(Errc::invalid_argument, message("a fixed format has no option ", option));
+  }
   KVAULT_TRY(const bool is_kind, set_kind(turbo, option, text));
   if (is_kind) return {};
   if (option == "bits") {
@@ -134,7 +138,7 @@ Result<> set_option(SideDraft& side, std::string_view option, std::string_view t
   } else if (option == "shrink") {
     KVAULT_TRY(turbo.shrinkage, number_of(option, text, 0, 1));
   } else if (option == "page") {
-    KVAULT_TRY(turbo.page, count_of(option, text, 1, 4096));
+    KVAULT_TRY(turbo.page, count_of(option, text, 1, 1024));
   } else if (option == "loud") {
     KVAULT_TRY(side.n_loud, count_of(option, text, 0, 512));
   } else if (option == "loud-bits") {
@@ -292,6 +296,30 @@ bool needs_profile(const SideDraft& draft) {
   return false;
 }
 
+/// Whether the loud channels' count and bits, and what is left of the rows, can be coded.
+Result<> check_loud(const SideDraft& draft, std::uint32_t dim) {
+  if (draft.n_loud >= dim) {
+    return fail(Errc::invalid_argument, message(draft.n_loud, " loud channels of ", dim));
+  }
+  const double bits = draft.loud_bits;
+  if (bits < 16 && (bits > 6 || bits != std::floor(bits))) {
+    return fail(Errc::invalid_argument, message(bits, " bits of loud channels; 1 to 6, or 16"));
+  }
+  const std::uint32_t n_quiet = dim - draft.n_loud;
+  const bool is_small = n_quiet < 3 || (draft.n_loud > 0 && draft.n_loud < 3);
+  if (draft.turbo.code == CodeKind::sphere && is_small) {
+    return fail(Errc::invalid_argument,
+                message("no sphere of ", draft.n_loud, " and ", n_quiet, " channels"));
+  }
+  const bool is_power =
+      std::has_single_bit(n_quiet) && (draft.n_loud == 0 || std::has_single_bit(draft.n_loud));
+  if (draft.turbo.rotation == RotationKind::plain_hadamard && !is_power) {
+    return fail(Errc::invalid_argument, message("no plain Hadamard matrix of ", draft.n_loud,
+                                                " and ", n_quiet, " channels"));
+  }
+  return {};
+}
+
 Result<std::shared_ptr<const SideCodec>> make_side(const SideDraft& draft, std::uint32_t dim,
                                                    CodeShelf& shelf) {
   if (draft.is_raw) return nullptr;
@@ -302,9 +330,7 @@ Result<std::shared_ptr<const SideCodec>> make_side(const SideDraft& draft, std::
     return fail(Errc::invalid_argument,
                 message(bits, " bits: use loud=N and loud-bits=B, or transform=allocated"));
   }
-  if (draft.n_loud >= dim) {
-    return fail(Errc::invalid_argument, message(draft.n_loud, " loud channels of ", dim));
-  }
+  KVAULT_CHECK(check_loud(draft, dim));
   const auto make = [&shelf](const TurboOptions& options, std::uint32_t n_channel) {
     return std::make_shared<TurboCodec>(options, shelf.code_of(options, n_channel));
   };

@@ -236,7 +236,9 @@ TEST_CASE("lab schemes: a name or an option that does not exist is refused by na
   CodeShelf shelf;
   for (const char* const bad :
        {"k9v9", "", "k4v4,", "k4v4,mean", "k4v4,mean=f32", "k4v4,bits=9", "k4v4,bits=2.5",
-        "k4v4,page=0", "k4v4,loud=64", "k4v4,x=1", "trellis-q4_0", "k4v4,bits=nan"}) {
+        "q4_0,bits=3", "tq3,loud=4,loud-bits=10", "tq3,loud=4,loud-bits=2.5",
+        "tq3,loud=10,rotation=unsigned", "k4v4,page=0", "k4v4,loud=64", "k4v4,x=1", "trellis-q4_0",
+        "k4v4,bits=nan"}) {
     CAPTURE(bad);
     const auto scheme = scheme_of(bad, 64, shelf);
     REQUIRE(!scheme);
