@@ -7,6 +7,7 @@
 #include "tools/cli/commands.hpp"
 #include "tools/cli/report.hpp"
 #include "tools/demo/demo_command.hpp"
+#include "tools/eval/eval_command.hpp"
 #include "tools/model/run_command.hpp"
 
 namespace {
@@ -29,6 +30,7 @@ int run(int argc, char** argv) {
   int exit_code = kExitDone;
   add_demo_command(app, exit_code);
   add_run_command(app, exit_code);
+  add_eval_command(app, exit_code);
   add_attend_command(app, exit_code);
   add_roundtrip_command(app, exit_code);
   add_sessions_command(app, exit_code);

@@ -16,6 +16,14 @@ constexpr std::array<Preset, 8> kPresets = {{
     {"k2v2", Scheme::tq2, Scheme::tq2},
 }};
 
+/// Other names, for people; docs/quality.md has the figures behind them.
+struct Alias {
+  std::string_view name;
+  std::string_view preset;
+};
+constexpr std::array<Alias, 4> kAliases = {
+    {{"f16", "raw"}, {"near-lossless", "k8v8"}, {"balanced", "k4v4"}, {"small", "k3v3"}}};
+
 }  // namespace
 
 std::optional<BlockFormat> BlockFormat::from_byte(std::uint8_t byte) noexcept {
@@ -28,7 +36,9 @@ std::optional<BlockFormat> BlockFormat::from_byte(std::uint8_t byte) noexcept {
 std::span<const Preset> presets() noexcept { return kPresets; }
 
 std::optional<Preset> find_preset(std::string_view name) noexcept {
-  if (name == "f16") return kPresets[0];
+  for (const Alias& alias : kAliases) {
+    if (alias.name == name) name = alias.preset;
+  }
   for (const Preset& preset : kPresets) {
     if (preset.name == name) return preset;
   }

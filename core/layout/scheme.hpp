@@ -89,7 +89,7 @@ struct Preset {
   Scheme value;
 };
 
-/// raw, k8v8, k8v4, k4v4, k4v3, k3v3, k3v2, k2v2; `f16` is another name of raw.
+/// raw, k8v8, k8v4, k4v4, k4v3, k3v3, k3v2, k2v2; also f16, near-lossless, balanced and small.
 std::span<const Preset> presets() noexcept;
 std::optional<Preset> find_preset(std::string_view name) noexcept;
 

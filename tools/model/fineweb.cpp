@@ -123,6 +123,16 @@ Result<> FinewebModel::read_weights(const Safetensors& file) {
   return {};
 }
 
+FinewebModel::AttentionWeights FinewebModel::attention_weights(std::uint32_t layer) const {
+  KVAULT_ASSERT(layer < kLayers);
+  const Block& block = blocks_[layer % kBlocks];
+  return {.q = block.q,
+          .k = block.k,
+          .proj = block.proj,
+          .q_gain = block.q_gain,
+          .attn_scale = block.attn_scale};
+}
+
 Result<> FinewebModel::attend(std::uint32_t layer, Stream& stream, AttentionPort& attention) const {
   const Block& block = blocks_[layer % kBlocks];
   const std::size_t n = stream.n;

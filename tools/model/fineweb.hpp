@@ -33,6 +33,17 @@ class FinewebModel final : public Model {
   std::span<const kvault_layer> layers() const override { return layers_; }
   std::span<const sdk::IdentityField> identity() const override { return identity_; }
   std::uint32_t n_vocab() const override { return kVocab; }
+  /// The attention weights of an effective layer, [out][kWidth], and what multiplies what they
+  /// give.
+  struct AttentionWeights {
+    std::span<const float> q;           ///< [kHeads * kHeadDim][kWidth]
+    std::span<const float> k;           ///< [kKvHeads * kHeadDim][kWidth]
+    std::span<const float> proj;        ///< [kWidth][kHeads * kHeadDim]
+    std::span<const float> q_gain;      ///< [kHeads]
+    std::span<const float> attn_scale;  ///< [kWidth], of proj's rows
+  };
+  /// pre: layer < kLayers
+  AttentionWeights attention_weights(std::uint32_t layer) const;
   Result<> forward(std::span<const std::uint32_t> tokens, AttentionPort& attention,
                    std::uint32_t n_logit, std::span<float> logits) const override;
 

@@ -29,4 +29,16 @@ void matmul(const MatmulShape& shape, std::span<const float> x, std::span<const 
               0.0F, y.data(), out);
 }
 
+void matmul_untransposed(const MatmulShape& shape, std::span<const float> x,
+                         std::span<const float> w, std::span<float> y) {
+  KVAULT_ASSERT(x.size() == shape.n * shape.in && w.size() == shape.out * shape.in);
+  KVAULT_ASSERT(y.size() == shape.n * shape.out);
+  if (shape.n == 0) return;
+  const auto n = static_cast<int>(shape.n);
+  const auto in = static_cast<int>(shape.in);
+  const auto out = static_cast<int>(shape.out);
+  cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, n, out, in, 1.0F, x.data(), in, w.data(),
+              out, 0.0F, y.data(), out);
+}
+
 }  // namespace kvault::tools

@@ -20,4 +20,8 @@ struct MatmulShape {
 void matmul(const MatmulShape& shape, std::span<const float> x, std::span<const float> w,
             std::span<float> y);
 
+/// The same with w[in][out].
+void matmul_untransposed(const MatmulShape& shape, std::span<const float> x,
+                         std::span<const float> w, std::span<float> y);
+
 }  // namespace kvault::tools

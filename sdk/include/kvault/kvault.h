@@ -97,7 +97,7 @@ typedef struct kvault_layer {
 } kvault_layer;
 
 /* Sets key_scheme and value_scheme from a preset's name: raw (or f16), k8v8, k8v4, k4v4, k4v3,
- * k3v3, k3v2, k2v2. INVALID_ARGUMENT for another name. */
+ * k3v3, k3v2, k2v2; near-lossless (k8v8), balanced (k4v4), small (k3v3). Else INVALID_ARGUMENT. */
 KVAULT_API kvault_status kvault_preset(const char* name, kvault_scheme* key_scheme,
                                        kvault_scheme* value_scheme, kvault_error* error);
 

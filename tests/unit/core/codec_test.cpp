@@ -99,6 +99,9 @@ TEST_CASE("presets: names, and f16 is raw") {
   for (const Preset& preset : presets()) CHECK(find_preset(preset.name)->key == preset.key);
   CHECK(find_preset("f16")->value == Scheme::raw);
   CHECK(find_preset("k4v3")->value == Scheme::tq3);
+  CHECK(find_preset("near-lossless")->key == Scheme::q8);
+  CHECK(find_preset("balanced")->key == Scheme::tq4);
+  CHECK(find_preset("small")->value == Scheme::tq3);
   CHECK(!find_preset("k5v5"));
 }
 
