@@ -84,7 +84,8 @@ typedef enum kvault_layer_kind {
   KVAULT_NO_MEMORY = 4       /* nothing */
 } kvault_layer_kind;
 
-/* One layer of the model. head_dim: 32, 48, 64, 80, 96, 112, 128, 160, 192, 256 or 512. */
+/* One layer of the model. head_dim: 32, 48, 64, 80, 96, 112, 128, 160, 192, 256 or 512; where both
+ * schemes are RAW, anything up to 512 is kept, but only these are attended (UNSUPPORTED). */
 typedef struct kvault_layer {
   kvault_layer_kind kind;
   uint32_t n_head; /* query heads, a multiple of n_kv_head */
