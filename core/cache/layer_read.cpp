@@ -93,9 +93,9 @@ Result<> LayerCache::read_raw_blocks(Device& device, const Segment& segment,
   std::vector<std::byte> bytes(n * row_bytes);
   std::vector<float> rows(n * dim);
   for (std::size_t head = 0; head < blocks.size(); ++head) {
-    KVAULT_TRY(const Ticket ticket,
-               device.download(*segment.buffer, blocks[head].offset_bytes + first * row_bytes,
-                               bytes));
+    KVAULT_TRY(
+        const Ticket ticket,
+        device.download(*segment.buffer, blocks[head].offset_bytes + first * row_bytes, bytes));
     KVAULT_CHECK(device.wait(ticket));
     widen(bytes, blocks[head].format.row_type(), rows);
     for (std::size_t i = 0; i < n; ++i) {

@@ -10,11 +10,17 @@ using namespace kvault::test;
 
 namespace {
 
-/// What follows a resume: prompt tokens that were saved, and two new ones.
-struct Turn {
-  std::vector<std::int32_t> tokens;
-  std::int32_t next = 77;
-};
+/// A context that llama.cpp itself has given the state to, in memory. Of a sliding window that is
+/// the measure: its rows come to lie in other cells than in the context that never stopped, and
+/// flash attention adds them up in another order.
+std::unique_ptr<LlamaContext> copy_of(const LlamaModel& model, const LlamaContext& context) {
+  auto copy = std::make_unique<LlamaContext>(model, ContextOptions{});
+  const std::vector<std::byte> state = context.state();
+  REQUIRE(model.llama().functions.state_seq_set_data(
+              copy->handle(), reinterpret_cast<const std::uint8_t*>(state.data()), state.size(),
+              0) == state.size());
+  return copy;
+}
 
 TEST_CASE("A chat saved raw gives bit for bit the logits of the context that never stopped") {
   const Llama* const llama = Llama::get();
@@ -45,6 +51,7 @@ TEST_CASE("A chat saved raw gives bit for bit the logits of the context that nev
       KeptChat chat(vault, file, *llama, "chat");
       CHECK(chat.tokens() == tokens);
       LlamaContext fresh(model, {});
+      std::unique_ptr<LlamaContext> reference;
       std::vector<float> expected;
       std::vector<float> resumed;
       if (tiny.is_recurrent) {
@@ -62,12 +69,15 @@ TEST_CASE("A chat saved raw gives bit for bit the logits of the context that nev
         CHECK(info.n_token_reused == n - 1);
         CHECK(info.n_token_to_decode == 1);
         CHECK(info.is_verbatim == 1);
-        expected = context.redecode_last(tokens.back());
+        context.remove_last();
+        if (tiny.slides) reference = copy_of(model, context);
+        expected = (reference ? *reference : context).decode({tokens.back()});
         resumed = fresh.decode({tokens.back()});
       }
       CHECK(max_difference(expected, resumed) == 0);
       for (int i = 0; i < 5; ++i) {
-        CHECK(max_difference(context.decode({80 + i}), fresh.decode({80 + i})) == 0);
+        const std::vector<float> next = (reference ? *reference : context).decode({80 + i});
+        CHECK(max_difference(next, fresh.decode({80 + i})) == 0);
       }
     }
   }

@@ -95,9 +95,10 @@ class KeptChat {
                                   const std::vector<std::int32_t>& tokens) {
     kvault_llama_resume_info info = KVAULT_LLAMA_RESUME_INFO_INIT;
     kvault_error error{};
-    REQUIRE_MESSAGE(kvault_llama_resume(handle(), &sequence, tokens.empty() ? nullptr : tokens.data(),
-                                        tokens.size(), &info, &error) == KVAULT_OK,
-                    error.message);
+    REQUIRE_MESSAGE(
+        kvault_llama_resume(handle(), &sequence, tokens.empty() ? nullptr : tokens.data(),
+                            tokens.size(), &info, &error) == KVAULT_OK,
+        error.message);
     return info;
   }
   std::vector<std::int32_t> tokens() {

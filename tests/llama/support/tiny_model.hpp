@@ -202,6 +202,7 @@ inline void write_sliding(const std::filesystem::path& path, TinyShape shape) {
 /// Convolutions in three layers of four: architecture lfm2.
 inline void write_hybrid(const std::filesystem::path& path, TinyShape shape) {
   shape.n_layer = 4;
+  shape.n_embd = shape.n_head * shape.head_dim;  // lfm2 has no head_dim of its own
   const std::vector<std::int32_t> n_kv_head = {0, 0, static_cast<std::int32_t>(shape.n_kv_head), 0};
   GgufWriter file;
   add_common(file, "lfm2", shape);
@@ -260,10 +261,11 @@ struct TinyModel {
   std::function<void(const std::filesystem::path&, const TinyShape&)> write;
   bool is_recurrent = false;
   bool has_attention = true;
+  bool slides = false;
 };
 inline std::vector<TinyModel> tiny_models() {
   return {{"plain", write_plain},
-          {"sliding", write_sliding},
+          {"sliding", write_sliding, false, true, true},
           {"hybrid", write_hybrid, true},
           {"recurrent", write_recurrent, true, false}};
 }

@@ -106,11 +106,10 @@ TEST_CASE("A layout's text says all of it, and anything else is refused") {
       CHECK(read->ext_bytes == ext);
     }
   }
-  for (const char* text : {"", "numbers", "numbers, keys f16 0, values f16 0",
-                           "numbers, keys f17 0, values f16 0, ext 0",
-                           "numbers, keys f16 x, values f16 0, ext 0",
-                           "numbers, keys f16 0, values f16 0, ext 9",
-                           "others, keys f16 0, values f16 0, ext 0"}) {
+  for (const char* text :
+       {"", "numbers", "numbers, keys f16 0, values f16 0",
+        "numbers, keys f17 0, values f16 0, ext 0", "numbers, keys f16 x, values f16 0, ext 0",
+        "numbers, keys f16 0, values f16 0, ext 9", "others, keys f16 0, values f16 0, ext 0"}) {
     CAPTURE(text);
     CHECK_FALSE(RowLayout::parse(text));
   }

@@ -99,6 +99,7 @@ class Chat {
 
   Result<> reopen();
   Result<ChatSession*> session();
+  ExpectedState expected_state() const;
   Rotation rotation(const GgmlType& key, const GgmlType& value, std::int32_t rotates) const;
   Result<> begin(const IncomingState& incoming, const Rotation& rotation);
   Result<kvault_llama_save_info> take(const IncomingState& incoming,

@@ -86,6 +86,7 @@ Result<kvault_llama_resume_info> Chat::make(const kvault_llama_target& target,
 
 bool Chat::is_verbatim(const TargetFormat& target) const {
   const RowLayout& layout = session_->shape().layout;
+  if (!has_attention(session_->shape().kind())) return true;
   return session_->is_verbatim() && layout.key == target.key && layout.value == target.value;
 }
 
@@ -144,7 +145,7 @@ Result<TargetFormat> Chat::find_target(const Sequence& sequence) {
   std::int32_t type_v = given.type_v;
   std::int32_t transposed = given.flash_attention < 0 ? -1 : given.flash_attention == 0 ? 1 : 0;
   if (sequence.last_position() >= 0) {
-    const Result<State> state = parse_state(blob.bytes(), shape.kind());
+    const Result<State> state = parse_state(blob.bytes(), expected_state());
     if (state && !state->kv[0].keys.empty()) {
       type_k = state->kv[0].keys[0].type.number;
       type_v = state->kv[0].values[0].type.number;

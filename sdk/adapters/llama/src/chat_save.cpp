@@ -74,6 +74,13 @@ std::uint64_t Chat::n_common(std::span<const std::int32_t> tokens) const {
   return static_cast<std::uint64_t>(a - tokens.begin());
 }
 
+ExpectedState Chat::expected_state() const {
+  ExpectedState expected;
+  expected.n_recurrent = options_.place.model->n_recurrent();
+  if (session_) expected.kind = session_->shape().kind();
+  return expected;
+}
+
 Rotation Chat::rotation(const GgmlType& key, const GgmlType& value, std::int32_t rotates) const {
   if (rotates == 0) return {};
   const Model& model = *options_.place.model;
@@ -113,8 +120,7 @@ Result<IncomingState> Chat::read(const Sequence& sequence, std::uint64_t n_token
                                  std::uint64_t first) const {
   const auto position = static_cast<std::int32_t>(first);
   KVAULT_TRY(Blob blob, first > 0 ? sequence.read_from(position) : sequence.read());
-  const auto kind = session_ ? std::optional(session_->shape().kind()) : std::nullopt;
-  KVAULT_TRY(State state, parse_state(blob.bytes(), kind));
+  KVAULT_TRY(State state, parse_state(blob.bytes(), expected_state()));
   KVAULT_TRY(IncomingState incoming, sort_state(std::move(state), first, n_token));
   if (first > 0 && incoming.cell(first).position != position) {
     return fail(Errc::incomplete, "the sequence does not go on where the saved chat ends");
@@ -128,8 +134,7 @@ Result<kvault_llama_save_info> Chat::save_state(std::span<const std::byte> bytes
                                                 std::span<const std::int32_t> tokens) {
   const Clock::time_point begin = Clock::now();
   KVAULT_CHECK(reopen());
-  const auto kind = session_ ? std::optional(session_->shape().kind()) : std::nullopt;
-  KVAULT_TRY(State state, parse_state(bytes, kind));
+  KVAULT_TRY(State state, parse_state(bytes, expected_state()));
   const std::vector<std::int32_t> own = state.tokens;
   if (tokens.empty()) tokens = own;
   KVAULT_CHECK(check_tokens(tokens));

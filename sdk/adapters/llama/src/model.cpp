@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
+#include <set>
 
 namespace kvault::llama {
 namespace {
@@ -147,6 +149,18 @@ Result<> Model::check_architecture() const {
                 message("architecture ", architecture_, " keeps latent attention, without values"));
   }
   return {};
+}
+
+std::uint32_t Model::n_recurrent() const {
+  std::set<std::uint64_t> layers;
+  for (const GgufTensor& tensor : file_.tensors()) {
+    const std::size_t dot = tensor.name.find('.', 4);
+    if (!tensor.name.starts_with("blk.") || dot == tensor.name.npos) continue;
+    const std::string_view part = std::string_view(tensor.name).substr(dot + 1);
+    if (!part.starts_with("ssm_") && !part.starts_with("shortconv")) continue;
+    layers.insert(std::strtoull(tensor.name.c_str() + 4, nullptr, 10));
+  }
+  return static_cast<std::uint32_t>(layers.size());
 }
 
 Result<> Model::read_identity(const ModelOptions& options) {

@@ -59,6 +59,8 @@ class Model {
   const std::string& architecture() const { return architecture_; }
   std::uint32_t key_head_dim() const { return key_head_dim_; }
   std::uint32_t value_head_dim() const { return value_head_dim_; }
+  /// Layers with a recurrent state, by their tensors; 0: none, or of a kind that is not known.
+  std::uint32_t n_recurrent() const;
   /// Of sliding-window layers; 0: it has none.
   std::uint32_t window() const { return window_; }
 

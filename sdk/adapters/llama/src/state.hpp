@@ -82,10 +82,17 @@ struct State {
   std::int32_t last_position() const;
 };
 
-/// What a state may be: the model's kind where it is known. Every byte is consumed and every count
+/// What is known of a state before it is read. The recurrent section does not say how many layers
+/// it has; 0: not known.
+struct ExpectedState {
+  std::optional<MemoryKind> kind{};
+  std::uint32_t n_recurrent = 0;
+};
+
+/// Reads a state. Every byte is consumed and every count
 /// bounded by what is there; anything else is refused with the offset and the number.
 /// Errc::truncated, unknown_format, corrupt, unsupported; incomplete for an empty sequence.
-Result<State> parse_state(std::span<const std::byte> bytes, std::optional<MemoryKind> kind = {});
+Result<State> parse_state(std::span<const std::byte> bytes, const ExpectedState& expected = {});
 
 /// The number of streams that the state of any sequence, an empty one too, begins with.
 /// pre: the model has attention

@@ -185,7 +185,8 @@ struct RecurrentRow {
 };
 
 /// All rows to the end: those of R (one width), then as many of S (another width, may be 0).
-Result<> take_recurrent_rows(Reader& reader, std::uint32_t n_cell, std::uint32_t n_layer) {
+Result<> take_recurrent_rows(Reader& reader, std::uint32_t n_cell, std::uint32_t n_layer,
+                             std::uint32_t n_expected) {
   std::vector<RecurrentRow> rows;
   while (reader.left() > 0) {
     RecurrentRow row;
@@ -206,15 +207,17 @@ Result<> take_recurrent_rows(Reader& reader, std::uint32_t n_cell, std::uint32_t
     return rows[i].row_bytes == rows[i < n ? 0 : n].row_bytes;
   };
   bool fits = !rows.empty() && rows.size() % 2 == 0 && n <= n_layer;
+  if (n_expected > 0 && n != n_expected) fits = false;
   for (std::size_t i = 0; fits && i < rows.size(); ++i) fits = same(i);
   if (!fits) {
-    return fail(Errc::unknown_format, message("recurrent rows, ", rows.size(), " for ", n_layer,
-                                              " layers, are no pairs of two widths"));
+    return fail(Errc::unknown_format,
+                message("recurrent rows, ", rows.size(), " for ", n_layer,
+                        " layers, are no pairs of two widths; expected ", n_expected));
   }
   return {};
 }
 
-Result<RecurrentSection> take_recurrent(Reader& reader) {
+Result<RecurrentSection> take_recurrent(Reader& reader, std::uint32_t n_expected) {
   const std::size_t begin = reader.offset();
   RecurrentSection section;
   KVAULT_TRY(const std::uint32_t n_cell, reader.take_count("recurrent cells", UINT32_MAX, 8));
@@ -229,13 +232,21 @@ Result<RecurrentSection> take_recurrent(Reader& reader) {
   KVAULT_TRY(const std::uint32_t is_transposed, reader.take<std::uint32_t>("s_trans"));
   if (is_transposed != 0) return reader.wrong("s_trans", is_transposed);
   KVAULT_TRY(section.n_layer, reader.take_count("layers of the model", kLayersMax, 0));
-  KVAULT_CHECK(take_recurrent_rows(reader, n_cell, section.n_layer));
+  KVAULT_CHECK(take_recurrent_rows(reader, n_cell, section.n_layer, n_expected));
   section.bytes = reader.since(begin);
   return section;
 }
 
-Result<State> parse_as(std::span<const std::byte> bytes, MemoryKind kind, std::uint32_t ext_bytes,
+/// How a state is read on trial.
+struct Variant {
+  MemoryKind kind = MemoryKind::plain;
+  std::uint32_t ext_bytes = 0;
+  std::uint32_t n_recurrent = 0;
+};
+
+Result<State> parse_as(std::span<const std::byte> bytes, const Variant& variant,
                        std::size_t* reached) {
+  const auto [kind, ext_bytes, n_recurrent] = variant;
   Reader reader(bytes);
   const auto parse = [&]() -> Result<State> {
     State state;
@@ -248,7 +259,7 @@ Result<State> parse_as(std::span<const std::byte> bytes, MemoryKind kind, std::u
       state.kv.push_back(std::move(section));
     }
     if (is_recurrent(kind)) {
-      KVAULT_TRY(state.recurrent, take_recurrent(reader));
+      KVAULT_TRY(state.recurrent, take_recurrent(reader, n_recurrent));
     }
     if (reader.left() > 0) {
       return fail(Errc::unknown_format,
@@ -301,17 +312,17 @@ std::int32_t State::last_position() const {
   return last;
 }
 
-Result<State> parse_state(std::span<const std::byte> bytes, std::optional<MemoryKind> kind) {
+Result<State> parse_state(std::span<const std::byte> bytes, const ExpectedState& expected) {
   std::optional<State> found;
   std::optional<Error> furthest;
   std::size_t furthest_offset = 0;
   for (const MemoryKind tried : {MemoryKind::plain, MemoryKind::sliding, MemoryKind::hybrid,
                                  MemoryKind::sliding_hybrid, MemoryKind::recurrent}) {
-    if (kind && *kind != tried) continue;
+    if (expected.kind && *expected.kind != tried) continue;
     for (const std::uint32_t ext_bytes : {0U, 8U, 12U}) {
       if (ext_bytes > 0 && !has_attention(tried)) continue;
       std::size_t reached = 0;
-      Result<State> state = parse_as(bytes, tried, ext_bytes, &reached);
+      Result<State> state = parse_as(bytes, {tried, ext_bytes, expected.n_recurrent}, &reached);
       if (state) {
         const bool is_empty = !state->kv.empty() && state->kv[0].cells.empty();
         if (found && is_empty && found->kind == tried) continue;  // no cell, so no ext to tell
