@@ -75,7 +75,7 @@ class BlobMaker {
       for (std::uint32_t i = 0; i < state.n_recurrent; ++i) {
         i32(0);
         u64(width);
-        noise(state.has_cell ? width : 0);
+        finite_noise(state.has_cell ? width / 4 : 0);
       }
     }
   }
@@ -126,6 +126,11 @@ class BlobMaker {
     u32(static_cast<std::uint32_t>(value >> 32U));
   }
   void i32(std::int32_t value) { u32(static_cast<std::uint32_t>(value)); }
+  void finite_noise(std::size_t n_float) {
+    for (std::size_t i = 0; i < n_float; ++i) {
+      u32(static_cast<std::uint32_t>(random_.next()) & 0xBFFFFFFFU);
+    }
+  }
   std::string noise(std::size_t n) {
     std::string text(n, '\0');
     for (char& byte : text) byte = static_cast<char>(random_.next());

@@ -106,6 +106,8 @@ class Chat {
                                       std::span<const std::int32_t> tokens, std::int32_t rotates);
   Result<IncomingState> read(const Sequence& sequence, std::uint64_t n_token,
                              std::uint64_t first) const;
+  bool is_part_of(const IncomingState& part, std::size_t part_bytes, std::size_t whole_bytes) const;
+  Result<std::uint64_t> first_better_window(const IncomingState& incoming, std::uint64_t n_kept);
   Result<> check_fits(const IncomingState& incoming, const Rotation& rotation) const;
   Result<kvault_llama_save_info> put(const IncomingState& incoming,
                                      std::span<const std::int32_t> tokens,

@@ -98,7 +98,7 @@ Result<std::uint64_t> Chat::reusable(std::optional<std::span<const std::int32_t>
   if (!session_) return fail(Errc::not_found, message("nothing of ", name(), " is saved yet"));
   const std::uint64_t n_saved = tokens_.size();
   info.n_token_saved = n_saved;
-  info.stored_bytes = session_->stored_bytes();
+  info.stored_bytes = stored_bytes(options_.place);
   std::uint64_t n = n_saved;
   if (tokens) {
     if (tokens->empty()) return fail(Errc::invalid_argument, "there are no token ids");
@@ -122,6 +122,7 @@ Result<std::uint64_t> Chat::last_whole_window(std::uint64_t n_token) {
     run = cells[i].has_window_rows ? run + 1 : 0;
     if (run >= std::min(window - 1, i + 1)) whole = i + 1;
   }
+  if (whole == 0) return whole;
   // The session itself keeps windows only near its end.
   const std::uint64_t first = whole > window ? whole - window : 0;
   const std::uint32_t layer = session_->shape().n_full();

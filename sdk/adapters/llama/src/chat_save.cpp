@@ -115,6 +115,23 @@ Result<kvault_llama_save_info> Chat::save(const Sequence& sequence,
   return info;
 }
 
+/// Whether the whole state has the size it must have where no token before the part is missing: a
+/// hole in the past cannot be seen in the part itself.
+bool Chat::is_part_of(const IncomingState& part, std::size_t part_bytes,
+                      std::size_t whole_bytes) const {
+  std::size_t expected_bytes = part_bytes;
+  for (std::size_t i = 0; i < part.state.kv.size(); ++i) {
+    const KvSection& section = part.state.kv[i];
+    std::size_t cell_bytes = 12 + section.ext_bytes;
+    for (const StateRows& rows : section.keys) cell_bytes += rows.row_bytes;
+    for (const StateRows& rows : section.values) cell_bytes += rows.row_bytes;
+    std::uint64_t n_cell = part.end_token;
+    if (i == 1) n_cell = std::min<std::uint64_t>(n_cell, options_.place.model->window());
+    expected_bytes += (n_cell - section.cells.size()) * cell_bytes;
+  }
+  return expected_bytes == whole_bytes;
+}
+
 /// Tokens [first, n_token) of the sequence; from 0 on: whatever it holds.
 Result<IncomingState> Chat::read(const Sequence& sequence, std::uint64_t n_token,
                                  std::uint64_t first) const {
@@ -122,7 +139,8 @@ Result<IncomingState> Chat::read(const Sequence& sequence, std::uint64_t n_token
   KVAULT_TRY(Blob blob, first > 0 ? sequence.read_from(position) : sequence.read());
   KVAULT_TRY(State state, parse_state(blob.bytes(), expected_state()));
   KVAULT_TRY(IncomingState incoming, sort_state(std::move(state), first, n_token));
-  if (first > 0 && incoming.cell(first).position != position) {
+  if (first > 0 && (incoming.cell(first).position != position ||
+                    !is_part_of(incoming, blob.size_bytes, sequence.state_bytes()))) {
     return fail(Errc::incomplete, "the sequence does not go on where the saved chat ends");
   }
   incoming.state_bytes = blob.size_bytes;
@@ -236,6 +254,10 @@ Result<kvault_llama_save_info> Chat::put(const IncomingState& incoming,
   if (common < kept) {
     KVAULT_TRY(kept, session_->rollback(common));
   }
+  KVAULT_TRY(const std::uint64_t window, first_better_window(incoming, kept));
+  if (window < kept) {
+    KVAULT_TRY(kept, session_->rollback(window));
+  }
   if (kept < incoming.first_token) {
     return fail(Errc::incomplete, message("the state begins at token ", incoming.first_token,
                                           ", the saved chat ends at ", kept));
@@ -255,6 +277,21 @@ Result<kvault_llama_save_info> Chat::put(const IncomingState& incoming,
   info.written_bytes = saved.written_bytes;
   info.shared_bytes = saved.shared_bytes;
   return info;
+}
+
+/// Where the state has rows of the window that the session lacks, because they had left the window
+/// of an end that is no more; n_kept where it has none.
+Result<std::uint64_t> Chat::first_better_window(const IncomingState& incoming,
+                                                std::uint64_t n_kept) {
+  const std::vector<std::int64_t>& order = incoming.sliding_order;
+  const auto found = std::find_if(order.begin(), order.end(), [](auto cell) { return cell >= 0; });
+  const std::uint64_t first =
+      incoming.first_token + static_cast<std::uint64_t>(found - order.begin());
+  if (found == order.end() || first >= n_kept) return n_kept;
+  KVAULT_TRY(const std::vector<StoredCell> cells, session_->read_cells(first, n_kept - first));
+  const bool has_all = std::all_of(cells.begin(), cells.end(),
+                                   [](const StoredCell& cell) { return cell.has_window_rows; });
+  return has_all ? n_kept : first;
 }
 
 /// Whether the state's layers are those of the session.

@@ -98,10 +98,19 @@ Result<ChatSession> ChatSession::open_as(const SessionPlace& place, ChatShape sh
 
 std::uint64_t ChatSession::n_token() const { return kvault_cache_n_token(cache()); }
 
-std::uint64_t ChatSession::stored_bytes() const {
-  kvault_session_info info{};
-  const kvault_status status = kvault_session_get_info(session_.get(), &info, nullptr);
-  return status == KVAULT_OK ? info.stored_size_bytes : 0;
+std::uint64_t stored_bytes(const SessionPlace& place) {
+  struct Search {
+    const std::string& name;
+    std::uint64_t bytes;
+  } search{place.name, 0};
+  const auto visit = [](const kvault_session_info* info, void* user) -> int {
+    auto& wanted = *static_cast<Search*>(user);
+    if (wanted.name != info->name) return 1;
+    wanted.bytes = info->stored_size_bytes;
+    return 0;
+  };
+  static_cast<void>(kvault_client_list(place.client, visit, &search, nullptr));
+  return search.bytes;
 }
 
 bool ChatSession::is_verbatim() const {

@@ -76,6 +76,9 @@ struct SessionPlace {
   std::uint32_t n_thread = 0;
 };
 
+/// What a session takes on disk, as the daemon says; 0 where it does not say.
+std::uint64_t stored_bytes(const SessionPlace& place);
+
 /// An open session of a chat. Owns the lease; the client and the model outlive it.
 class ChatSession {
  public:
@@ -86,7 +89,6 @@ class ChatSession {
 
   const ChatShape& shape() const { return shape_; }
   std::uint64_t n_token() const;
-  std::uint64_t stored_bytes() const;
   /// The saved ids as the app gave them, those of a shifted context too.
   Result<std::vector<std::int32_t>> tokens();
 

@@ -31,6 +31,10 @@ class Sequence {
   /// -1: it holds nothing.
   std::int32_t last_position() const;
   bool can_copy_parts() const;
+  /// Of the whole sequence's state, without reading it.
+  std::size_t state_bytes() const {
+    return functions_->state_seq_get_size(given_.context, given_.seq_id);
+  }
 
   Result<Blob> read() const { return read(given_.seq_id); }
   /// The tokens from a position on, by way of the scratch sequence. pre: can_copy_parts()

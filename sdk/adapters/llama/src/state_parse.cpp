@@ -198,7 +198,13 @@ Result<> take_recurrent_rows(Reader& reader, std::uint32_t n_cell, std::uint32_t
                           " bytes before byte ", reader.offset(), "; only f32 is known"));
     }
     KVAULT_TRY(const auto bytes, reader.take_bytes("recurrent row", n_cell, row.row_bytes));
-    static_cast<void>(bytes);
+    for (std::size_t at = 0; at < bytes.size(); at += 4) {
+      std::uint32_t bits = 0;
+      std::memcpy(&bits, bytes.data() + at, 4);
+      if ((bits & 0x7F800000U) != 0x7F800000U) continue;
+      return fail(Errc::not_finite, message("a recurrent row has a NaN or an infinity before byte ",
+                                            reader.offset()));
+    }
     rows.push_back(row);
     if (rows.size() > 2U * kLayersMax) return reader.wrong("recurrent rows:", 2 * kLayersMax + 1);
   }
