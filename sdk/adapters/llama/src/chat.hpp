@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "kvault/kvault_llama.h"
+#include "sdk/adapters/llama/include/kvault/kvault_llama.h"
 #include "sdk/adapters/llama/src/chat_session.hpp"
 #include "sdk/adapters/llama/src/sequence.hpp"
 

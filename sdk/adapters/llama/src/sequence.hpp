@@ -6,7 +6,7 @@
 #include <span>
 
 #include "core/base/result.hpp"
-#include "kvault/kvault_llama.h"
+#include "sdk/adapters/llama/include/kvault/kvault_llama.h"
 
 namespace kvault::llama {
 

@@ -312,8 +312,8 @@ std::string_view name_of(MemoryKind kind) {
 }
 
 std::int32_t State::last_position() const {
-  std::int32_t last = recurrent ? recurrent->position : -1;
-  if (kv.empty()) return last;
+  if (kv.empty()) return recurrent ? recurrent->position : -1;
+  std::int32_t last = -1;
   for (const Cell& cell : kv[0].cells) last = std::max(last, cell.position);
   return last;
 }
