@@ -143,6 +143,19 @@ Result<> check_target(const ChatShape& shape, const TargetFormat& target) {
   return {};
 }
 
+/// No less than the state will take, but for a recurrent section; quantised rows take less.
+std::size_t state_bytes_max(const ChatShape& shape, const TargetFormat& target,
+                            std::uint64_t n_token) {
+  std::size_t cell_bytes = 64;
+  for (std::uint32_t layer = 0; layer < shape.n_full() + shape.n_sliding(); ++layer) {
+    cell_bytes += shape.elements(layer, KVAULT_KEY) * target.key.type.block_bytes /
+                  target.key.type.block_elements;
+    cell_bytes += shape.elements(layer, KVAULT_VALUE) * target.value.type.block_bytes /
+                  target.value.type.block_elements;
+  }
+  return (n_token + 64) * cell_bytes;
+}
+
 StateWriter make_writer(const TargetFormat& target, std::span<const std::int32_t> tokens) {
   return target.is_file ? StateWriter::file(tokens) : StateWriter::blob(target.seq_id);
 }
@@ -160,6 +173,7 @@ Result<std::vector<std::byte>> make_state(ChatSession& session, const TargetForm
     KVAULT_TRY(const std::vector<StoredCell> stored, session.read_cells(0, n_token));
     std::vector<Cell> cells;
     for (const StoredCell& cell : stored) cells.push_back(cell.cell);
+    writer.reserve(state_bytes_max(shape, target, n_token));
     KVAULT_CHECK(maker.add_section(0, {0, n_token}, cells));
     if (shape.n_sliding() > 0) {
       const std::uint64_t window = shape.layers[shape.n_full()].window;
