@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# install_npm.sh PACKAGE_DIRECTORY TARGET: npm ci of a package.json with its lock into TARGET, once.
+# install_npm.sh PACKAGE_DIRECTORY TARGET: installs a package.json into TARGET by its lock's versions and
+# hashes, once. (npm ci wants entries of every optional package of every platform in the lock.)
 # Ends well whatever happens: the tests look for what they need, and say when it is not there.
 set -uo pipefail
 source=$1 target=$2
@@ -12,7 +13,8 @@ fi
 mkdir -p "$target"
 cp "$source/package.json" "$source/package-lock.json" "$target"
 cd "$target"
-if timeout 240 npm ci --ignore-scripts --omit=optional --no-audit --no-fund --loglevel=error; then
+if timeout 240 npm install --ignore-scripts --omit=optional --no-save --no-audit --no-fund \
+  --loglevel=error; then
   touch "$stamp"
 else
   echo "[skip] the npm registry cannot be reached, or not for this processor"
