@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# run.sh BUILD_DIRECTORY NPM_DIRECTORY MODEL: builds the example against the prebuilt llama.cpp of an
-# npm package and its own header, then chats, quits, and resumes.
+# run.sh BUILD_DIRECTORY NPM_DIRECTORY MODEL: builds the example against the prebuilt llama.cpp of
+# an npm package and its own header, then chats, quits, and resumes.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 build=$1 npm=$2 model=$3
