@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# install_npm.sh PACKAGE_DIRECTORY TARGET: installs a package.json into TARGET by its lock's versions
+# install_npm.sh PACKAGE_FOLDER TARGET: installs a package.json into TARGET by its lock's versions
 # and hashes, once. (npm ci wants entries of the optional packages of every platform in the lock.)
 # Ends well whatever happens: the tests look for what they need, and say when it is not there.
 set -uo pipefail
