@@ -103,6 +103,33 @@ TEST_CASE("An edited end takes the place of the old one, a fork keeps it") {
   }
 }
 
+TEST_CASE("A recurrent chat goes on where a save ended, and a shorter prompt takes nothing away") {
+  const Llama* const llama = Llama::get();
+  if (llama == nullptr) return;
+  for (const TinyModel& tiny : tiny_models()) {
+    if (!tiny.is_recurrent) continue;
+    CAPTURE(tiny.name);
+    Desk desk(*llama, tiny);
+    const std::vector<std::int32_t> tokens = random_tokens(300, 26);
+    LlamaContext context(*desk.model, {});
+    KeptChat chat(desk.vault, *desk.file, *llama, "chat");
+    static_cast<void>(context.decode(slice(tokens, 0, 200)));
+    chat.save(context.sequence(1), slice(tokens, 0, 200));
+    static_cast<void>(context.decode(slice(tokens, 200, 300)));
+    chat.save(context.sequence(1), tokens);
+    std::vector<std::int32_t> longer = tokens;
+    longer.push_back(90);
+    LlamaContext fresh(*desk.model, {});
+    const auto early = chat.resume(fresh.sequence(), slice(tokens, 0, 250));
+    CHECK((early.n_token_reused == 200 || early.n_token_reused == 0));
+    CHECK(early.n_token_reused + early.n_token_to_decode == 250);
+    MESSAGE(tiny.name << ": " << early.n_token_reused << " of 250 reused");
+    static_cast<void>(fresh.decode(slice(tokens, early.n_token_reused, 250)));
+    CHECK(chat.resume(fresh.sequence(), longer).n_token_reused == 300);
+    CHECK(max_difference(context.decode({90}), fresh.decode({90})) == 0);
+  }
+}
+
 TEST_CASE("A shifted context goes on in a fork, and its past stays as it was") {
   const Llama* const llama = Llama::get();
   if (llama == nullptr) return;

@@ -19,6 +19,7 @@ Result<> Chat::reopen() {
   KVAULT_TRY(std::optional<ChatSession> session, ChatSession::open(options_.place));
   tokens_.clear();
   shifted_from_ = UINT64_MAX;
+  is_rolled_back_ = false;
   if (!session) return {};
   KVAULT_TRY(shifted_from_, session->first_shifted());
   KVAULT_TRY(tokens_, session->tokens());

@@ -133,6 +133,7 @@ class Chat {
   std::vector<std::int32_t> tokens_;  ///< of session_, as saved
   /// From here on tokens were computed before a shift: nothing is shared of them.
   std::uint64_t shifted_from_ = UINT64_MAX;
+  bool is_rolled_back_ = false;  ///< session_ by a resume, and nothing was saved since
   std::vector<std::byte> made_state_;
 };
 

@@ -94,6 +94,7 @@ bool Chat::is_verbatim(const TargetFormat& target) const {
 /// than the prompt has, and only where the model can go on.
 Result<std::uint64_t> Chat::reusable(std::optional<std::span<const std::int32_t>> tokens,
                                      kvault_llama_resume_info& info) {
+  if (is_rolled_back_) session_.reset();  // what a shorter prompt gave up is still on the disk
   KVAULT_CHECK(reopen());
   if (!session_) return fail(Errc::not_found, message("nothing of ", name(), " is saved yet"));
   const std::uint64_t n_saved = tokens_.size();
@@ -107,6 +108,7 @@ Result<std::uint64_t> Chat::reusable(std::optional<std::span<const std::int32_t>
   if (session_->shape().has_recurrent() && n < n_saved) {
     KVAULT_TRY(n, session_->rollback(n));
     tokens_.resize(n);
+    is_rolled_back_ = true;
   }
   if (session_->shape().n_sliding() > 0) return last_whole_window(n);
   return n;

@@ -272,6 +272,7 @@ Result<kvault_llama_save_info> Chat::put(const IncomingState& incoming,
   }
   KVAULT_TRY(const kvault_save_info saved, session_->save(ids));
   tokens_.assign(tokens.begin(), tokens.end());
+  is_rolled_back_ = false;
   info.n_token = tokens.size();
   info.n_token_kept = kept;
   info.written_bytes = saved.written_bytes;
