@@ -35,5 +35,6 @@ foreach(line IN LISTS lines)
   add_test("${name}" "${KVAULT_TEST_PROGRAM}" "--test-case=${filter}" --no-version)
   set_tests_properties("${name}" PROPERTIES LABELS "${labels}" TIMEOUT "${KVAULT_TEST_TIMEOUT}"
                                             SKIP_RETURN_CODE 77
-                                            ENVIRONMENT "${KVAULT_TEST_ENVIRONMENT}")
+                                            ENVIRONMENT "${KVAULT_TEST_ENVIRONMENT}"
+                                            FIXTURES_REQUIRED "${KVAULT_TEST_FIXTURE}")
 endforeach()

@@ -1,4 +1,4 @@
-# kvault_add_tests(<kind> [TIMEOUT <seconds>])
+# kvault_add_tests(<kind> [TIMEOUT <seconds>] [FIXTURE <of ctest, that every case needs>])
 #
 # Builds tests/<kind>/**/*.cpp into one doctest executable, kvault_<kind>_tests, and makes every
 # test case one ctest entry labelled <kind>; a case named "short: ..." is labelled <kind>_short too.
@@ -7,10 +7,10 @@
 # Tests in tests/<kind>/<part>/ belong to the part and are left out with it; a backend is a part.
 
 function(kvault_add_tests kind)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT" "")
-  file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/${kind}/*.cpp")
-  file(GLOB backends RELATIVE "${CMAKE_CURRENT_SOURCE_DIR}/${kind}"
-       CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/${kind}/gpu_*")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT;FIXTURE" "")
+  set(folder "${PROJECT_SOURCE_DIR}/tests/${kind}")
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${folder}/*.cpp")
+  file(GLOB backends RELATIVE "${folder}" CONFIGURE_DEPENDS "${folder}/gpu_*")
   foreach(part IN ITEMS sdk daemon tools ${backends})
     set(tests_of_part ${sources})
     list(FILTER tests_of_part INCLUDE REGEX "/tests/${kind}/${part}/")
@@ -54,6 +54,7 @@ function(kvault_add_tests kind)
 set(KVAULT_TEST_PROGRAM [==[$<TARGET_FILE:${target}>]==])
 set(KVAULT_TEST_KIND ${kind})
 set(KVAULT_TEST_TIMEOUT ${arg_TIMEOUT})
+set(KVAULT_TEST_FIXTURE ${arg_FIXTURE})
 set(KVAULT_TEST_ENVIRONMENT [==[${environment}]==])
 include([==[${PROJECT_SOURCE_DIR}/cmake/KvaultListTests.cmake]==])
 ")

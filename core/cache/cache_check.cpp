@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "core/cache/cache.hpp"
+#include "core/layout/block_layout.hpp"
 
 // What Cache refuses, and how it says so.
 
@@ -70,6 +71,11 @@ Result<> Cache::check_request(LayerIndex layer, const AttendRequest& request,
                               std::uint64_t n_token_then) const {
   const LayerSpec& spec = options_.shape.layers[layer.raw];
   const std::size_t n_row = std::size_t{request.n_q} * spec.n_head;
+  for (const std::uint32_t dim : {spec.key_head_dim, spec.value_head_dim}) {
+    if (is_supported_head_dim(dim)) continue;
+    return fail(Errc::unsupported, message("layer ", layer.raw, ": heads of ", dim,
+                                           " channels are kept, but not attended"));
+  }
   if (request.n_q > kCallTokensMax) {
     return fail(Errc::limit_exceeded, message("layer ", layer.raw, ": ", request.n_q,
                                               " queries, at most ", kCallTokensMax));

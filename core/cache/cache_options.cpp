@@ -17,8 +17,13 @@ Result<> check_attention(const LayerSpec& layer, std::size_t index) {
                                               " is not a positive multiple (up to ", kHeadMax,
                                               ") of n_kv_head ", layer.n_kv_head));
   }
+  const bool is_raw = layer.key_scheme == Scheme::raw && layer.value_scheme == Scheme::raw;
   for (const std::uint32_t dim : {layer.key_head_dim, layer.value_head_dim}) {
-    if (!is_supported_head_dim(dim)) {
+    if (dim < 1 || dim > KVAULT_HEAD_DIM_MAX) {
+      return fail(Errc::unsupported, message("layer ", index, ": head_dim ", dim, " is not in 1..",
+                                             KVAULT_HEAD_DIM_MAX));
+    }
+    if (!is_raw && !is_supported_head_dim(dim)) {
       return fail(Errc::unsupported,
                   message("layer ", index, ": head_dim ", dim,
                           " is not one of 32, 48, 64, 80, 96, 112, 128, 160, 192, 256, 512"));

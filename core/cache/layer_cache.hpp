@@ -103,6 +103,8 @@ class LayerCache {
   Result<> attend_piece(Device& device, const AttendRequest& request, std::int64_t q_position,
                         std::uint64_t raw_page, std::uint64_t n_visible);
   AttendRequest part(const AttendRequest& request, std::uint32_t first, std::uint32_t count) const;
+  Result<> read_raw_blocks(Device& device, const Segment& segment, std::span<const BlockRef> blocks,
+                           std::uint32_t dim, std::uint64_t first, std::span<float> target) const;
   Result<> seal_due_pages(Device& device);
   Result<Segment> encode_segment(Device& device, std::uint64_t page);
   Result<Segment> place_segment(Device& device, std::uint64_t page, const SegmentFormats& formats,

@@ -84,6 +84,27 @@ Result<> LayerCache::read_raw_rows(Device& device, Side side, std::uint64_t firs
   return {};
 }
 
+/// Rows from `first` on of blocks that were sealed as they were. target: [n][block][dim]
+Result<> LayerCache::read_raw_blocks(Device& device, const Segment& segment,
+                                     std::span<const BlockRef> blocks, std::uint32_t dim,
+                                     std::uint64_t first, std::span<float> target) const {
+  const std::size_t n = target.size() / (blocks.size() * dim);
+  const std::size_t row_bytes = dim * size_bytes_of(raw_.type());
+  std::vector<std::byte> bytes(n * row_bytes);
+  std::vector<float> rows(n * dim);
+  for (std::size_t head = 0; head < blocks.size(); ++head) {
+    KVAULT_TRY(
+        const Ticket ticket,
+        device.download(*segment.buffer, blocks[head].offset_bytes + first * row_bytes, bytes));
+    KVAULT_CHECK(device.wait(ticket));
+    widen(bytes, blocks[head].format.row_type(), rows);
+    for (std::size_t i = 0; i < n; ++i) {
+      std::copy_n(rows.data() + i * dim, dim, target.data() + (i * blocks.size() + head) * dim);
+    }
+  }
+  return {};
+}
+
 Result<> LayerCache::read_rows(Device& device, Side side, std::uint64_t first, std::uint64_t n,
                                std::span<float> target) const {
   const bool is_key = side == Side::key;
@@ -108,6 +129,12 @@ Result<> LayerCache::read_rows(Device& device, Side side, std::uint64_t first, s
     for (std::uint32_t head = 0; head < spec_.n_kv_head; ++head) {
       const std::uint32_t index = is_key ? head : spec_.n_kv_head + head;
       blocks.push_back({segment.block_offsets[index], 0, segment.formats[index]});
+    }
+    const bool is_raw = std::all_of(blocks.begin(), blocks.end(),
+                                    [](const BlockRef& block) { return block.format.is_raw(); });
+    if (is_raw) {  // nothing to decode, of any head_dim
+      KVAULT_CHECK(read_raw_blocks(device, segment, blocks, dim, token, part));
+      continue;
     }
     const Buffer* const buffers[] = {segment.buffer.get()};
     const ReconstructArgs args = {

@@ -103,10 +103,14 @@ def own_folder(path, folder):
     return path.split("/", 1)[0] if folder.endswith("*") else folder
 
 
+# Where public headers lie.
+PUBLIC_FOLDERS = ("sdk/include", "sdk/adapters/llama/include")
+
+
 def resolve(path, header):
     """The repository path that a quoted or kvault/ header names, or None."""
     near = (Path(path).parent / header).as_posix()
-    for candidate in (header, "sdk/include/" + header, near):
+    for candidate in (header, *(f"{folder}/{header}" for folder in PUBLIC_FOLDERS), near):
         if (ROOT / candidate).is_file():
             return candidate
     return None
@@ -225,8 +229,9 @@ def check_words(_):
 # --- what a user gets ----------------------------------------------------------------------------
 
 def check_headers(options):
-    folder = ROOT / "sdk/include"
-    headers = sorted(path.relative_to(folder).as_posix() for path in folder.glob("kvault/*.h*"))
+    folders = [ROOT / folder for folder in PUBLIC_FOLDERS]
+    headers = sorted(path.relative_to(folder).as_posix() for folder in folders
+                     for path in folder.glob("kvault/*.h*"))
     if not headers:
         print("[skip] no public headers yet")
         sys.exit(SKIPPED)
@@ -237,7 +242,8 @@ def check_headers(options):
         if header.endswith(".h"):
             runs.append([options.cc, "-std=c99", "-x", "c"])
         for run in runs:
-            command = run + warnings + [f"-I{folder}", f"-I{options.include}",
+            command = run + warnings + [*(f"-I{folder}" for folder in folders),
+                                        f"-I{options.include}",
                                         f"-I{options.include}/kvault", "-"]
             source = f"#include <{header}>\n#include <{header}>\n"
             answer = subprocess.run(command, input=source, capture_output=True, text=True,

@@ -84,7 +84,8 @@ typedef enum kvault_layer_kind {
   KVAULT_NO_MEMORY = 4       /* nothing */
 } kvault_layer_kind;
 
-/* One layer of the model. head_dim: 32, 48, 64, 80, 96, 112, 128, 160, 192, 256 or 512. */
+/* One layer of the model. head_dim: 32, 48, 64, 80, 96, 112, 128, 160, 192, 256 or 512; where both
+ * schemes are RAW, anything up to 512 is kept, but only these are attended (UNSUPPORTED). */
 typedef struct kvault_layer {
   kvault_layer_kind kind;
   uint32_t n_head; /* query heads, a multiple of n_kv_head */
@@ -557,6 +558,21 @@ KVAULT_API kvault_status kvault_client_match(kvault_client* client,
                                              const kvault_session_options* options,
                                              const uint32_t* token_id, size_t n_token_id,
                                              kvault_match* out_match, kvault_error* error);
+
+/* What a session is, for whoever wants to open one without knowing: the shape and the identity that
+ * kvault_session_open compares. */
+typedef struct kvault_description kvault_description;
+
+KVAULT_API kvault_status kvault_client_describe(kvault_client* client, const char* name_or_id,
+                                                kvault_description** out_description,
+                                                kvault_error* error);
+KVAULT_API void kvault_description_destroy(kvault_description* description);
+/* Borrowed from the description, which is not NULL: [*out_n_layer], [*out_n_identity]. */
+KVAULT_API kvault_row_type kvault_description_row_type(const kvault_description* description);
+KVAULT_API const kvault_layer* kvault_description_layers(const kvault_description* description,
+                                                         uint32_t* out_n_layer);
+KVAULT_API const kvault_identity_field* kvault_description_identity(
+    const kvault_description* description, uint32_t* out_n_identity);
 
 #ifdef __cplusplus
 }
