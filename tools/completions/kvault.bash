@@ -33,9 +33,12 @@ _kvault() {
     --socket) COMPREPLY=($(compgen -f -- "$current")); return ;;
     --token-file) COMPREPLY=($(compgen -f -- "$current")); return ;;
     --v) COMPREPLY=($(compgen -f -- "$current")); return ;;
+    --all) COMPREPLY=($(compgen -d -- "$current")); return ;;
     --data-dir) COMPREPLY=($(compgen -d -- "$current")); return ;;
     --model) COMPREPLY=($(compgen -d -- "$current")); return ;;
+    --render) COMPREPLY=($(compgen -d -- "$current")); return ;;
     --at) return ;;
+    --baseline) return ;;
     --chunk) return ;;
     --interval) return ;;
     --label) return ;;
@@ -43,12 +46,15 @@ _kvault() {
     --name) return ;;
     --namespace) return ;;
     --new) return ;;
+    --only) return ;;
+    --recall) return ;;
     --rounds) return ;;
     --rows) return ;;
     --scale) return ;;
     --softcap) return ;;
     --sparse-tokens) return ;;
     --sparse-values) return ;;
+    --stress) return ;;
     --threads) return ;;
     --ttl) return ;;
     --valid-length) return ;;
@@ -60,11 +66,12 @@ _kvault() {
   fi
   if [ "$COMP_CWORD" = 1 ]; then
     words="--help --version"
-    words="$words demo run attend roundtrip sessions show rm namespaces fork export import set verify stats top devices"
+    words="$words demo run eval attend roundtrip sessions show rm namespaces fork export import set verify stats top devices"
   else
     case "${COMP_WORDS[1]}" in
       demo) words="--help --n-token --preset --model --device --json --keep" ;;
       run) words="--help --model --preset --n-token --chunk --row-type --device --json" ;;
+      eval) words="--help --model --preset --codec-only --stress --n-token --baseline --recall --threads --json --details --all --only --render" ;;
       attend) words="--help --k --v --q --preset --device --causal --window --mask --valid-length --softcap --sparse-values --sparse-tokens --scale --equalise --raw-pages --chunk --threads --out --lse --check --json" ;;
       roundtrip) words="--help --input --side --scheme --rule --equalise --centre --no-centre --device --threads --out --json" ;;
       sessions) words="--help --label --socket --data-dir --namespace --token-file --no-auto-start --json" ;;

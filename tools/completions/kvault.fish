@@ -135,7 +135,7 @@ complete -c kvault -n '__fish_seen_subcommand_from namespaces' -l namespace -x -
 complete -c kvault -n '__fish_seen_subcommand_from namespaces' -l token-file -r -F -d 'File with the token of the namespace'
 complete -c kvault -n '__fish_seen_subcommand_from namespaces' -l no-auto-start -d 'Fail where no kvaultd runs'
 complete -c kvault -n '__fish_seen_subcommand_from namespaces' -l json -d 'Print JSON'
-complete -c kvault -n '__fish_seen_subcommand_from namespaces' -l new -x -d 'Make this one, with a new token in --token-file'
+complete -c kvault -n '__fish_seen_subcommand_from namespaces' -l new -x -d 'Make this one'
 complete -c kvault -n '__fish_seen_subcommand_from namespaces' -l encrypt -d 'Encrypt what the new one keeps'
 
 complete -c kvault -n '__fish_seen_subcommand_from fork' -l help -d 'Print this help message and exit'
