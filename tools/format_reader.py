@@ -125,6 +125,7 @@ TABLES = {
 HEAD_DIMS = {  # and the order m of P_m
     32: 1, 48: 12, 64: 1, 80: 20, 96: 12, 112: 28, 128: 1, 160: 20, 192: 12, 256: 1, 512: 1
 }
+SEALED = 1  # flag of a record's header
 SEED = 0x6B7661756C743031
 WORD = (1 << 64) - 1
 
@@ -296,7 +297,7 @@ def read_head(data, at=0):
     head[CHECKSUM_AT:CHECKSUM_AT + 8] = bytes(8)
     require(xxh3(bytes(head)) == header.checksum, "a header does not have its checksum")
     known = {"page size": (header.page_size, PAGE), "table": (header.table_id, 1),
-             "rotation seed": (header.rotation_seed, SEED), "flags": (header.flags, 0),
+             "rotation seed": (header.rotation_seed, SEED), "flags": (header.flags & ~SEALED, 0),
              "reserved word": (header.reserved, 0)}
     for name, (found, expected) in known.items():
         require(found == expected, f"{name} {found} is not known")
@@ -304,8 +305,13 @@ def read_head(data, at=0):
     return header, bytes(head[HEADER.size:])
 
 
+def require_plain(header):
+    require(not header.flags & SEALED, "the record is sealed: it says nothing without its key")
+
+
 def read_payload(header, meta, record):
     """(token ids, chunks) of a page, tail or snapshot, every chunk checked."""
+    require_plain(header)
     reader = Reader(meta)
     token_ids = list(reader.ints(f"{header.n_token}I"))
     entries = [reader.struct(CHUNK) for _ in range(header.n_chunk)]
@@ -346,11 +352,13 @@ def read_description(data):
 
 def read_attributes(reader):
     flags, n_label, reserved, reserved_too, expires = reader.ints("BBHIQ")
-    require(flags < 2 and reserved == 0 and reserved_too == 0, f"attribute flags {flags}")
+    require(flags < 4 and reserved == 0 and reserved_too == 0, f"attribute flags {flags}")
     forked_from, (forked_at,) = reader.bytes(16), reader.ints("Q")
     labels = [reader.bytes(reader.ints("B")[0]).decode() for _ in range(n_label)]
     require(labels == sorted(set(labels)), "labels out of order")
-    return Attributes(bool(flags), expires, labels, forked_from, forked_at)
+    made_by = reader.bytes(16) if flags & 2 else None
+    require(made_by is None or any(made_by), "a request without a key")
+    return Attributes(bool(flags & 1), expires, labels, forked_from, forked_at)
 
 
 def read_commit(version, meta):
@@ -405,6 +413,8 @@ def newest_commits(store):
             known = newest.get(header.session)
             if KINDS[header.kind] in ("commit", "tombstone") and (not known or rank > known[0]):
                 newest[header.session] = rank, header, meta
+    for _, header, _ in newest.values():
+        require_plain(header)
     return {session: (header, read_commit(header.version, meta))
             for session, (_, header, meta) in newest.items() if KINDS[header.kind] == "commit"}
 
@@ -631,7 +641,9 @@ def command_records(commands):
             text = (f"{at:>10} {header.length:>9} {KINDS[header.kind]:<9} "
                     f"session {header.session.hex()} commit {header.commit_number} "
                     f"transaction {header.transaction:x}")
-            if KINDS[header.kind] == "commit":
+            if header.flags & SEALED:
+                text += f": sealed for the family {meta[:16].hex()}"
+            elif KINDS[header.kind] == "commit":
                 commit = read_commit(header.version, meta)
                 text += (f": '{commit.description.name}', {commit.n_token} tokens, "
                          f"{commit.n_page} pages, {len(commit.records)} records")
