@@ -9,6 +9,8 @@ stamp=$package/.installed-$(cksum < "$source/sdk/node/package-lock.json" | cut -
 mkdir -p "$package"
 cp -r "$source/sdk/node/." "$package"
 cp "$source"/tests/node/*.js "$target"
+mkdir -p "$target/chat-node"
+cp "$source"/examples/chat-node/* "$target/chat-node"
 ln -sfn "$llama/node_modules/node-llama-cpp" "$target/node_modules/node-llama-cpp"
 [ ! -e "$stamp" ] || exit 0
 if ! command -v npm > /dev/null; then

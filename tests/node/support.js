@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { connect } from 'kvault';
 import { getLlama } from 'node-llama-cpp';
 
-/** work({client, connect, folder, modelPath}) in a new folder, with a kvaultd that ends after it. */
+/** work({client, connect, folder}) in a new folder, with a kvaultd that ends after it. */
 export async function withKvault(work) {
   const folder = await mkdtemp(join(tmpdir(), 'kvault-node-'));
   const where = {

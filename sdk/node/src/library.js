@@ -11,7 +11,8 @@ const kVersion = '0.1'; // the first two numbers of the library's have to be the
 // koffi gives calls stacks of its own, of 128 KiB, where threads have 8 MiB.
 koffi.config({ ...koffi.config(), async_stack_size: 2 << 20 });
 
-export const Progress = koffi.proto(structs.unique('Progress'), 'int', ['uint64', 'uint64', 'void *']);
+export const Progress = koffi.proto(structs.unique('Progress'), 'int',
+  ['uint64', 'uint64', 'void *']);
 const Visitor = koffi.proto(structs.unique('Visitor'), 'int', ['void *', 'void *']);
 
 const at = (type) => koffi.pointer(type);
