@@ -8,7 +8,8 @@ package=$target/node_modules/kvault
 stamp=$package/.installed-$(cksum < "$source/sdk/node/package-lock.json" | cut -d ' ' -f 1)
 mkdir -p "$package"
 cp -r "$source/sdk/node/." "$package"
-cp "$source"/tests/node/*.js "$target"
+cp "$source"/tests/node/*.js "$source"/tests/node/*.ts "$target"
+echo '{"private": true, "type": "module"}' > "$target/package.json"
 mkdir -p "$target/chat-node"
 cp "$source"/examples/chat-node/* "$target/chat-node"
 ln -sfn "$llama/node_modules/node-llama-cpp" "$target/node_modules/node-llama-cpp"
