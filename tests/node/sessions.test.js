@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -109,6 +110,20 @@ test('arguments are checked', () => withKvault(async ({ client }) => {
   }
   assert.deepEqual(await client.list(), []);
 }));
+
+test('the package works in an app that uses koffi for something else', () => {
+  const program = (stack) => `
+    import koffi from './node_modules/kvault/node_modules/koffi/index.js';
+    import { connect } from 'kvault';
+    koffi.config({ ...koffi.config(), async_stack_size: ${stack} });
+    koffi.load(null).func('int getpid()')();
+    const nobody = { socketPath: '/nobody/is/here', autoStart: false };
+    await connect(nobody).catch(({ code }) => console.log(code));`;
+  const run = (stack) => execFileSync(process.execPath, ['--input-type=module', '-e',
+    program(stack)], { encoding: 'utf8' }).trim();
+  assert.equal(run(128 << 10), 'unreachable');
+  assert.equal(run(64 << 10), 'unsupported');
+});
 
 test('calls that overlap are made one after the other', () =>
   withSavedChat(async ({ client }) => {

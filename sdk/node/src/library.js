@@ -8,9 +8,6 @@ import * as structs from './structs.js';
 
 const kVersion = '0.1'; // the first two numbers of the library's have to be these
 
-// koffi gives calls stacks of its own, of 128 KiB, where threads have 8 MiB.
-koffi.config({ ...koffi.config(), async_stack_size: 2 << 20 });
-
 export const Progress = koffi.proto(structs.unique('Progress'), 'int',
   ['uint64', 'uint64', 'void *']);
 const Visitor = koffi.proto(structs.unique('Visitor'), 'int', ['void *', 'void *']);
@@ -94,7 +91,25 @@ function candidates(path) {
   return [...beside.filter((file) => existsSync(file)), 'libkvault.so.0', 'libkvault.so'];
 }
 
+// koffi gives calls stacks of its own, of 128 KiB, where threads have 8 MiB; the tests need < 64.
+const kStackBytes = 2 << 20;
+const kStackBytesMin = 128 << 10;
+
+/** Asks for more, which koffi grants until some package of the app has loaded a library. */
+function widenStacks() {
+  const config = koffi.config();
+  if (config.async_stack_size >= kStackBytes) return;
+  try {
+    koffi.config({ ...config, async_stack_size: kStackBytes });
+  } catch {
+    if (config.async_stack_size >= kStackBytesMin) return;
+    throw new KvaultError('unsupported', `koffi's async_stack_size is ${config.async_stack_size}; `
+      + `kvault needs ${kStackBytesMin}`);
+  }
+}
+
 function open(file) {
+  widenStacks();
   const library = new Library(koffi.load(file));
   const version = library.kvault_version_string();
   if (!version.startsWith(`${kVersion}.`)) {
