@@ -4,6 +4,7 @@ import { stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { test } from 'node:test';
 import { resumeSequence, saveSequence } from 'kvault';
+import { LlamaChatSession } from 'node-llama-cpp';
 import { continueWith, newSequence, randomTokens, theLlama, withKvault, writeModel }
   from './support.js';
 
@@ -124,4 +125,23 @@ test('states are in files that are private and gone afterwards', () =>
     await assert.rejects(resumeSequence({}, spied), { code: 'invalid_argument' });
     await assert.rejects(saveSequence(chat, spied, { signal: AbortSignal.abort() }),
       { code: 'cancelled' });
+  }));
+
+test('a LlamaChatSession goes on in a resumed sequence, and reads only what is new', () =>
+  withChat('raw', async ({ weights, chat }) => {
+    const say = { maxTokens: 16, temperature: 0 };
+    const sequence = await newSequence(weights, []);
+    const session = new LlamaChatSession({ contextSequence: sequence });
+    await session.prompt('hello there my friend, how are you today?', say);
+    const { nToken } = await saveSequence(chat, sequence);
+
+    const resumed = await newSequence(weights, []);
+    assert.equal((await resumeSequence(chat, resumed)).nTokenReused, nToken);
+    const again = new LlamaChatSession({ contextSequence: resumed });
+    again.setChatHistory(session.getChatHistory());
+    const before = resumed.tokenMeter.getState();
+    const answer = await again.prompt('go on', say);
+    const nRead = resumed.tokenMeter.diff(before).usedInputTokens;
+    assert.ok(nRead > 0 && nRead < nToken / 2, `${nRead} read, ${nToken} saved`);
+    assert.equal(answer, await session.prompt('go on', say));
   }));
