@@ -27,13 +27,18 @@ fs::path find_kvaultd(const fs::path& given) {
 
 }  // namespace
 
-Result<BenchDaemon> BenchDaemon::start(const fs::path& parent, const fs::path& kvaultd) {
+Result<BenchDaemon> BenchDaemon::start(const fs::path& parent, const fs::path& kvaultd,
+                                       bool is_encrypted) {
   std::string pattern = (parent / "kvault-bench-XXXXXX").native();
   if (::mkdtemp(pattern.data()) == nullptr) {
     return fail(Errc::io, message("cannot make a folder in ", parent.native()));
   }
   std::error_code ignored;
   BenchDaemon daemon(fs::absolute(pattern, ignored), find_kvaultd(kvaultd));
+  if (is_encrypted) {
+    KVAULT_TRY(const SecretKey token, SecretKey::random());
+    daemon.name_space_ = {"bench", token, NamespaceCreation::encrypted};
+  }
   KVAULT_CHECK(daemon.connect());
   return daemon;
 }
@@ -46,6 +51,7 @@ ClientOptions BenchDaemon::options(bool auto_start) const {
   options.app_name = "kvault-bench";
   options.auto_start = auto_start;
   options.idle_exit_s = kIdleExitS;
+  options.name_space = name_space_;
   return options;
 }
 

@@ -12,10 +12,13 @@ namespace kvault::tools {
 class BenchDaemon {
  public:
   /// The folder is made in `parent`. kvaultd empty: $KVAULTD, this program's build, PATH.
+  /// Encrypted: its clients are in an encrypted namespace.
   static Result<BenchDaemon> start(const std::filesystem::path& parent,
-                                   const std::filesystem::path& kvaultd);
+                                   const std::filesystem::path& kvaultd, bool is_encrypted);
   BenchDaemon(BenchDaemon&& other) noexcept
-      : folder_(std::exchange(other.folder_, {})), kvaultd_(std::move(other.kvaultd_)) {}
+      : folder_(std::exchange(other.folder_, {})),
+        kvaultd_(std::move(other.kvaultd_)),
+        name_space_(std::move(other.name_space_)) {}
   BenchDaemon& operator=(BenchDaemon&&) = delete;
   ~BenchDaemon();
 
@@ -29,6 +32,7 @@ class BenchDaemon {
 
   std::filesystem::path folder_;
   std::filesystem::path kvaultd_;
+  NamespaceOptions name_space_;
 };
 
 }  // namespace kvault::tools

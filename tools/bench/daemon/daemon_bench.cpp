@@ -44,6 +44,7 @@ void add_daemon_options(CLI::App& app, DaemonFlags& flags) {
   app.add_option("--kvaultd", flags.kvaultd, "The daemon to start")
       ->type_name("FILE")
       ->needs(daemon);
+  app.add_flag("--encrypted", flags.is_encrypted, "In an encrypted namespace")->needs(daemon);
   app.add_flag("--few", flags.is_quick, "Few samples: to try it, not to report")->needs(daemon);
 }
 
@@ -56,7 +57,8 @@ Result<std::vector<Figure>> measure_daemon(const DaemonFlags& flags) {
   const std::filesystem::path parent = flags.folder.empty()
                                            ? std::filesystem::temp_directory_path(ignored)
                                            : std::filesystem::path(flags.folder);
-  KVAULT_TRY(const BenchDaemon daemon, BenchDaemon::start(parent, flags.kvaultd));
+  KVAULT_TRY(const BenchDaemon daemon,
+             BenchDaemon::start(parent, flags.kvaultd, flags.is_encrypted));
   KVAULT_TRY(Client client, daemon.connect());
   KVAULT_TRY(const std::unique_ptr<Device> device, open_device("cpu"));
   const Stopwatch storing;

@@ -17,6 +17,7 @@ struct DaemonFlags {
   std::string folder;   ///< where the data directory is made; empty: the system's temporary folder
   std::string kvaultd;  ///< empty: $KVAULTD, this build's, PATH
   bool is_quick = false;
+  bool is_encrypted = false;
 };
 
 void add_daemon_options(CLI::App& app, DaemonFlags& flags);
