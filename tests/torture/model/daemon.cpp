@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cstdlib>
 #include <fstream>
 #include <stdexcept>
 
@@ -19,6 +20,12 @@ namespace kvault::torture {
 namespace {
 
 constexpr int kEndingPatienceMs = 20'000;
+
+/// This build's, or the one that $KVAULTD names: one with sanitizers, say.
+std::string kvaultd() {
+  const char* given = std::getenv("KVAULTD");
+  return given == nullptr ? KVAULT_TORTURE_KVAULTD : given;
+}
 
 std::vector<char*> pointers_to(std::vector<std::string>& words) {
   std::vector<char*> pointers;
@@ -32,9 +39,8 @@ std::vector<char*> pointers_to(std::vector<std::string>& words) {
 Daemon::Daemon(std::filesystem::path directory, const std::vector<std::string>& environment)
     : directory_(std::move(directory)) {
   std::filesystem::create_directories(directory_);
-  std::vector<std::string> words = {
-      KVAULT_TORTURE_KVAULTD, "--data-dir",  path_of("data"), "--socket",
-      path_of("s/k"),         "--log-level", "warn"};
+  std::vector<std::string> words = {kvaultd(),      "--data-dir",  path_of("data"), "--socket",
+                                    path_of("s/k"), "--log-level", "warn"};
   std::vector<std::string> variables = environment;
   for (char** variable = environ; *variable != nullptr; ++variable) {
     variables.emplace_back(*variable);
