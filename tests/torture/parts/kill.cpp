@@ -41,10 +41,11 @@ class Killer {
 /// One store that lives through many daemons.
 class Victim {
  public:
-  Victim(const TortureOptions& options, Report& report, std::uint64_t seed)
+  Victim(const TortureOptions& options, Report& report, std::uint64_t seed, bool is_encrypted)
       : report_(report),
         directory_(options.scratch / "victim"),
         seed_(seed),
+        is_encrypted_(is_encrypted),
         daemon_(start({})),
         target_(*daemon_),
         player_(target_, seed) {}
@@ -84,7 +85,7 @@ class Victim {
 
   std::unique_ptr<Daemon> start(const std::vector<std::string>& environment) {
     auto daemon = std::make_unique<Daemon>(directory_, environment);
-    if (seed_ % 2 == 1) daemon->encrypt();
+    if (is_encrypted_) daemon->encrypt();
     return daemon;
   }
   void restart(const std::vector<std::string>& environment) {
@@ -127,6 +128,7 @@ class Victim {
   Report& report_;
   std::filesystem::path directory_;
   std::uint64_t seed_;
+  bool is_encrypted_;
   std::uint64_t n_death_ = 0;
   std::unique_ptr<Daemon> daemon_;
   ClientTarget target_;
@@ -138,7 +140,9 @@ void kill_many(const TortureOptions& options, Report& report, test::Random& rand
   const std::uint64_t per_store = options.is_short ? 5 : kKillsPerStore;
   for (std::uint64_t n = 0; n < n_kill; n += per_store) {
     require(Image().write_to(options.scratch / "victim"), "an empty directory");
-    Victim victim(options, report, options.seed * 131 + n);
+    const bool is_encrypted = n / per_store % 2 == 1;
+    Victim victim(options, report, options.seed * 131 + n, is_encrypted);
+    report.count("kill_stores_encrypted", is_encrypted ? 1 : 0);
     for (std::uint64_t i = 0; i < std::min(per_store, n_kill - n); ++i) {
       if (random.integer(0, 1) == 0) {
         const std::uint64_t after_us = 500 + random.next() % (kLoadMsMax * 1000);
@@ -157,7 +161,7 @@ void kill_many(const TortureOptions& options, Report& report, test::Random& rand
 void starve_many(const TortureOptions& options, Report& report, test::Random& random) {
   const std::uint64_t n_run = options.is_short ? 5 : 400;
   require(Image().write_to(options.scratch / "victim"), "an empty directory");
-  Victim victim(options, report, options.seed * 137);
+  Victim victim(options, report, options.seed * 137, options.seed % 2 == 1);
   for (std::uint64_t i = 0; i < n_run; ++i) {
     // Allocations of the start, then ones under load.
     const std::uint64_t n = i < n_run / 2 ? 1 + i * 7 : 1 + random.next() % 6000;
