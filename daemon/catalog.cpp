@@ -4,6 +4,7 @@
 #include <string>
 #include <string_view>
 
+#include "core/os/file.hpp"
 #include "daemon/wal_check.hpp"
 
 namespace kvault {
@@ -80,10 +81,29 @@ Result<std::uint64_t> one_number(sqlite::Database& database, std::string_view qu
   return statement.number(0);
 }
 
+/// A write version that SQLite does not know makes a catalog read-only
+/// (sqlite.org/fileformat2.html, section 1.3.3). No catalog of ours has one: a bit was flipped, and
+/// all else may be sound.
+Result<> check_write_version(const std::filesystem::path& path) {
+  constexpr std::size_t kWriteVersionAt = 18;
+  constexpr std::byte kNewestVersion{2};
+  const Result<File> file = File::open_read_only(path);
+  if (!file && file.error().code == Errc::not_found) return {};
+  if (!file) return tl::unexpected<Error>(file.error());
+  KVAULT_TRY(const std::uint64_t size_bytes, file->size_bytes());
+  if (size_bytes <= kWriteVersionAt) return {};
+  std::byte version{};
+  KVAULT_CHECK(file->pread_all(kWriteVersionAt, std::span(&version, 1)));
+  if (version <= kNewestVersion) return {};
+  return fail(Errc::corrupt, message("catalog: its header says write version ",
+                                     std::to_integer<int>(version), ", which there is not"));
+}
+
 }  // namespace
 
 Result<Catalog> Catalog::open(const std::filesystem::path& path, CatalogSeal seal) {
   KVAULT_CHECK(check_wal(path.native() + "-wal"));
+  KVAULT_CHECK(check_write_version(path));
   KVAULT_TRY(sqlite::Database database, sqlite::Database::open(path));
   // What is freed in a sealed one is overwritten: keyed hashes of names and prefixes.
   if (seal.is_sealing()) KVAULT_CHECK(database.run("PRAGMA secure_delete=ON"));

@@ -89,6 +89,7 @@ void Connection::take(std::size_t size) {
   n_filled_ = 0;
   std::vector<std::byte> body = std::exchange(body_, {});
   owner_.on_frame(*this, header_, body);
+  wipe(body);  // a token may have been in it; payload has moved on
 }
 
 void Connection::send(wire::Frame frame) {
@@ -137,6 +138,7 @@ void Connection::close() {
   if (!pipe_) return;
   pipe_.reset();
   reading_ = false;
+  wipe(body_);
   owner_.on_closed(*this);
 }
 

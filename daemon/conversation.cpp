@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/seal/wiped_bytes.hpp"
 #include "daemon/session_lookup.hpp"
 
 namespace kvault {
@@ -14,6 +15,7 @@ using wire::MessageType;
 void Conversation::on_frame(const Header& header, Body& body) {
   if (!has_greeted()) {
     greet(header, body);
+    wipe_stack();  // the token was there
   } else if (is_entering_) {
     say_goodbye(Error{Errc::protocol, "a frame before the answer to Hello"});
   } else if (header.version != version_) {
@@ -28,7 +30,7 @@ void Conversation::on_frame(const Header& header, Body& body) {
 }
 
 void Conversation::update_reading() {
-  if (n_waiting_ < wire::kRequestsMax && waiting_bytes_ < wire::kWaitingBytesMax &&
+  if (!is_halted_ && n_waiting_ < wire::kRequestsMax && waiting_bytes_ < wire::kWaitingBytesMax &&
       connection_.queued_output_bytes() < wire::kOutputBytesMax) {
     connection_.resume_reading();
   } else {
@@ -48,6 +50,8 @@ void Conversation::dispatch(const Header& header, Body& body) {
       return on_stats(header);
     case MessageType::verify_session:
       return with(header, body, &Conversation::on_verify);
+    case MessageType::remove_namespace:
+      return with(header, body, &Conversation::on_remove_namespace);
     case MessageType::create_session:
       return with(header, body, &Conversation::on_create);
     case MessageType::open_session:
@@ -116,12 +120,12 @@ void Conversation::on_stats(const Header& header) {
     KVAULT_TRY(const StoreStats stats, stores.at(number).stats());
     return Answer{stats, stores.uses()};
   };
-  submit_to_all(header.body_size, run, [header](Conversation& self, const Result<Answer>& result) {
-    if (!result) return self.refuse(header, result.error());
-    const StoreStats& stats = result->stats;
+  const std::shared_ptr<RequestState> state = track(header);
+  submit_turn(header, state, in_time(state, run), [header](Conversation& self, const Answer& all) {
+    const StoreStats& stats = all.stats;
     self.answer(header, [&](flatbuffers::FlatBufferBuilder& builder) {
       std::vector<flatbuffers::Offset<wire::NamespaceUse>> uses;
-      for (const NamespaceUse& use : result->namespaces) {
+      for (const NamespaceUse& use : all.namespaces) {
         const auto name = builder.CreateString(use.name);
         uses.push_back(wire::CreateNamespaceUse(builder, name, use.size_bytes, use.n_client));
       }
@@ -158,18 +162,18 @@ void Conversation::on_verify(const Header& header, const wire::VerifySession& re
 /// One turn of it, then the next, as long as the client is there and waits.
 void Conversation::verify(const Header& header, std::shared_ptr<Verification> job) {
   if (host_.is_stopping()) return refuse(header, Error{Errc::cancelled, "kvaultd is ending"});
-  const auto run = [job](Store& store, const RequestState& state) -> Result<bool> {
-    KVAULT_CHECK(state.check());
+  const auto run = [job](Store& store) -> Result<bool> {
     if (!job->id) {
       KVAULT_TRY(const SessionInfo info, find_session(store, job->session));
       job->id = info.id;
     }
     return store.verify_part(*job->id, job->cursor, kVerifyBytesPerTurn, job->report);
   };
-  submit_turn(header, job->state, run, [header, job](Conversation& self, bool is_done) {
+  const auto done = [header, job](Conversation& self, bool is_done) {
     if (!is_done) return self.verify(header, job);
     self.answer_verified(header, job->report);
-  });
+  };
+  submit_turn(header, job->state, on_store(store_, in_time(job->state, run)), done);
 }
 
 void Conversation::answer_verified(const Header& header, const VerifyReport& report) {
@@ -221,15 +225,17 @@ void Conversation::on_closed() {
   for (const auto& [session, write] : open_) release_hold(host_, store_, session);
   open_.clear();
   // The leases go after what the client had asked for is done, so that the next writer sees it.
-  auto run = [dropped = std::move(dropped)](Store& store) {
+  auto run = [store = store_, dropped = std::move(dropped)](Stores& stores) {
+    Store* const open = stores.find(store);
+    if (open == nullptr) return true;  // it was removed, and what was dropped with it
     for (const SharedUpload& upload : dropped) {
       // An abort that fails leaves bytes that no commit names: nothing anybody could do about.
-      if (upload->handle) (void)store.abort_record(*upload->handle);
+      if (upload->handle) (void)open->abort_record(*upload->handle);
     }
     return true;
   };
   auto finish = [&host = host_, id = connection_.id()](bool) { host.leases().release_all(id); };
-  host_.storage().submit(on_store(store_, std::move(run)), std::move(finish));
+  host_.storage().submit(std::move(run), std::move(finish));
   leave(host_, store_);
 }
 

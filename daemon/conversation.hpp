@@ -92,6 +92,7 @@ class Conversation {
   void on_ping(const Header& header);
   void on_cancel(const Header& header, const wire::Cancel& request);
   void on_shutdown(const Header& header);
+  void on_remove_namespace(const Header& header, const wire::RemoveNamespace& request);
   void on_stats(const Header& header);
   void on_verify(const Header& header, const wire::VerifySession& request);
   void verify(const Header& header, std::shared_ptr<Verification> job);
@@ -102,6 +103,7 @@ class Conversation {
   void open(const Header& header, const DescribedSession& session, bool write);
   void remove(const Header& header, const SessionId& id, bool destroy);
   void on_close_session(const Header& header, const wire::CloseSession& request);
+  void close(const Header& header, const SessionId& id);
   void on_list(const Header& header, const wire::ListSessions& request);
   void on_inspect(const Header& header, const wire::InspectSession& request);
   void on_delete(const Header& header, const wire::DeleteSession& request);
@@ -117,6 +119,7 @@ class Conversation {
   void on_written(const Header& request, std::uint64_t size, bool is_last, Result<> result);
   void refuse_upload(const Header& request, const Error& error);
   void on_abort(const Header& header, const wire::AbortRecord& request);
+  void abort(const Header& header, std::uint64_t record);
   void on_commit(const Header& header, const wire::Commit& request);
   /// The uploads a commit names, taken out of uploads_; they are used up also where it fails.
   Result<std::vector<SharedUpload>> take_uploads(const wire::Commit& request);
@@ -133,13 +136,19 @@ class Conversation {
   template <class Table>
   void with(const Header& header, const Body& body,
             void (Conversation::*handle)(const Header&, const Table&));
+  /// What submit_to_all() does with a result that nobody is there for.
+  struct Forget {
+    template <class Value>
+    void operator()(const Value&) const {}
+  };
   /// `run(store)` on the storage thread; `done(self, result)` here, if the client is still there.
   /// `bytes` is what the task holds of the client's data.
   template <class Run, class Done>
   void submit(std::uint64_t bytes, Run run, Done done);
-  /// The same for what concerns more than this client's store: `run(stores)`.
-  template <class Run, class Done>
-  void submit_to_all(std::uint64_t bytes, Run run, Done done);
+  /// The same for what concerns more than this client's store: `run(stores)`. gone(result): where
+  /// the client is not there any more.
+  template <class Run, class Done, class Gone = Forget>
+  void submit_to_all(std::uint64_t bytes, Run run, Done done, Gone gone = {});
   /// `run` of this client's store, as a task of the storage thread.
   template <class Run>
   static auto on_store(StoreNumber number, Run run) {
@@ -150,17 +159,22 @@ class Conversation {
   static void release_hold(ConversationHost& host, StoreNumber store, const SessionId& session);
   /// Gives back what Stores::enter() took, likewise.
   static void leave(ConversationHost& host, StoreNumber store);
+  /// `run(where)` of a request, refused where nobody waits for its answer any more when its turn
+  /// has come. Every request that goes to the storage thread goes through here.
+  template <class Run>
+  static auto in_time(std::shared_ptr<RequestState> state, Run run);
   /// Likewise for a request: an error of `run` is its refusal, a value goes to `done(self, value)`.
-  /// Where nobody waits for the answer any more when its turn comes, it is not run.
   template <class Run, class Done>
   void submit_request(const Header& request, Run run, Done done);
-  /// The same for who asks by itself whether somebody waits: `run(store, state)`.
-  template <class Run, class Done>
-  void submit_tracked(const Header& request, Run run, Done done);
+  /// The same for a request that changes what the frames behind it mean: they are not read before
+  /// its turn has come, and `done(self)` has run.
+  template <class Done>
+  void submit_barrier(const Header& request, Done done);
   std::shared_ptr<RequestState> track(const Header& request);
-  /// A turn of a request that track() was called for.
-  template <class Run, class Done>
-  void submit_turn(const Header& request, std::shared_ptr<RequestState> state, Run run, Done done);
+  /// A turn of a request that track() was called for: `run(stores)`.
+  template <class Run, class Done, class Gone = Forget>
+  void submit_turn(const Header& request, std::shared_ptr<RequestState> state, Run run, Done done,
+                   Gone gone = {});
 
   Connection& connection_;
   ConversationHost& host_;
@@ -169,6 +183,7 @@ class Conversation {
   std::string namespace_name_;  ///< "": the shared one
   bool is_encrypted_ = false;
   bool is_entering_ = false;  ///< the answer to Hello is under way
+  bool is_halted_ = false;    ///< by submit_barrier()
   StoreNumber store_ = kSharedStore;
 
   std::map<SessionId, bool> open_;                 ///< session -> for writing
@@ -206,14 +221,14 @@ void Conversation::submit(std::uint64_t bytes, Run run, Done done) {
   submit_to_all(bytes, on_store(store_, std::move(run)), std::move(done));
 }
 
-template <class Run, class Done>
-void Conversation::submit_to_all(std::uint64_t bytes, Run run, Done done) {
+template <class Run, class Done, class Gone>
+void Conversation::submit_to_all(std::uint64_t bytes, Run run, Done done, Gone gone) {
   ++n_waiting_;
   waiting_bytes_ += bytes;
-  auto finish = [&host = host_, id = connection_.id(), bytes,
-                 done = std::move(done)](auto result) mutable {
+  auto finish = [&host = host_, id = connection_.id(), bytes, done = std::move(done),
+                 gone = std::move(gone)](auto result) mutable {
     Conversation* self = host.find(id);
-    if (self == nullptr) return;
+    if (self == nullptr) return gone(result);
     --self->n_waiting_;
     self->waiting_bytes_ -= bytes;
     done(*self, std::move(result));
@@ -222,26 +237,38 @@ void Conversation::submit_to_all(std::uint64_t bytes, Run run, Done done) {
   host_.storage().submit(std::move(run), std::move(finish));
 }
 
+template <class Run>
+auto Conversation::in_time(std::shared_ptr<RequestState> state, Run run) {
+  return [state = std::move(state), run = std::move(run)](
+             auto& where) mutable -> std::invoke_result_t<Run&, decltype(where)> {
+    KVAULT_CHECK(state->check());
+    return run(where);
+  };
+}
+
 template <class Run, class Done>
 void Conversation::submit_request(const Header& request, Run run, Done done) {
-  using Answer = std::invoke_result_t<Run&, Store&>;
-  auto in_time = [run = std::move(run)](Store& store, const RequestState& state) mutable -> Answer {
-    KVAULT_CHECK(state.check());
-    return run(store);
-  };
-  submit_tracked(request, std::move(in_time), std::move(done));
+  const std::shared_ptr<RequestState> state = track(request);
+  submit_turn(request, state, on_store(store_, in_time(state, std::move(run))), std::move(done));
 }
 
-template <class Run, class Done>
-void Conversation::submit_tracked(const Header& request, Run run, Done done) {
-  submit_turn(request, track(request), std::move(run), std::move(done));
+template <class Done>
+void Conversation::submit_barrier(const Header& request, Done done) {
+  is_halted_ = true;
+  const std::shared_ptr<RequestState> state = track(request);
+  const auto nothing = [](Stores&) -> Result<bool> { return true; };
+  submit_to_all(request.body_size, in_time(state, nothing),
+                [request, done = std::move(done)](Conversation& self, const Result<bool>& turn) {
+                  self.is_halted_ = false;
+                  if (!turn) return self.refuse(request, turn.error());
+                  done(self);
+                });
 }
 
-template <class Run, class Done>
+template <class Run, class Done, class Gone>
 void Conversation::submit_turn(const Header& request, std::shared_ptr<RequestState> state, Run run,
-                               Done done) {
+                               Done done, Gone gone) {
   requests_[request.request_id] = state;
-  auto tracked = [state, run = std::move(run)](Store& store) mutable { return run(store, *state); };
   auto settle = [request, state, done = std::move(done)](Conversation& self, auto result) mutable {
     const auto entry = self.requests_.find(request.request_id);
     // A client may use an id twice; the later request is the one it can cancel.
@@ -252,7 +279,7 @@ void Conversation::submit_turn(const Header& request, std::shared_ptr<RequestSta
       self.refuse(request, result.error());
     }
   };
-  submit(request.body_size, std::move(tracked), std::move(settle));
+  submit_to_all(request.body_size, std::move(run), std::move(settle), std::move(gone));
 }
 
 }  // namespace kvault

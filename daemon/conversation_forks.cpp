@@ -30,8 +30,8 @@ void Conversation::on_update(const Header& header, const wire::UpdateSession& re
   const auto run = [text = request.session()->str(),
                     change = change_from(request)](Store& store) -> Result<DescribedSession> {
     KVAULT_TRY(const SessionInfo info, find_session(store, text));
-    KVAULT_CHECK(store.update_session(info.id, change));
-    return store.describe(info.id);
+    KVAULT_TRY(SessionInfo updated, store.update_session(info.id, change));
+    return store.describe(std::move(updated));
   };
   submit_request(header, run, [header](Conversation& self, const DescribedSession& session) {
     self.answer(header, [&](Builder& builder) { return to_wire(builder, session); });

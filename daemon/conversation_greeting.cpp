@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <string_view>
 
+#include "core/seal/wiped_bytes.hpp"
 #include "daemon/conversation.hpp"
 #include "sdk/src/wire_convert.hpp"
 
@@ -81,7 +82,11 @@ void Conversation::greet(const Header& header, const Body& body) {
 void Conversation::enter(const Header& header, NamespaceRequest request) {
   is_entering_ = true;
   namespace_name_ = request.name;
-  auto run = [request = std::move(request)](Stores& stores) { return stores.enter(request); };
+  auto run = [request = std::move(request)](Stores& stores) {
+    Result<EnteredNamespace> entered = stores.enter(request);
+    wipe_stack();
+    return entered;
+  };
   auto finish = [&host = host_, id = connection_.id(), header,
                  name = namespace_name_](const Result<EnteredNamespace>& entered) {
     if (entered && entered->opened) host.log_opening(name, *entered->opened);
@@ -110,6 +115,44 @@ void Conversation::leave(ConversationHost& host, StoreNumber store) {
     return true;
   };
   host.storage().submit(run, [](bool) {});
+}
+
+/// The connection is in the namespace, and so has shown its token; it ends with it.
+void Conversation::on_remove_namespace(const Header& header,
+                                       const wire::RemoveNamespace& /*request*/) {
+  if (store_ == kSharedStore) {
+    return refuse(header, Error{Errc::invalid_argument, "the shared namespace cannot be removed"});
+  }
+  if (n_waiting_ > 0) {
+    return refuse(header, Error{Errc::busy, message(n_waiting_,
+                                                    " requests of this connection are "
+                                                    "under way in the namespace")});
+  }
+  struct Outcome {
+    Result<> removed;
+    bool is_open = true;  // where its files cannot be removed it is closed all the same
+  };
+  const auto run = [store = store_, state = track(header)](Stores& stores) {
+    Outcome outcome;
+    outcome.removed = state->check();
+    if (outcome.removed) outcome.removed = stores.remove(store);
+    outcome.is_open = stores.find(store) != nullptr;
+    return outcome;
+  };
+  is_halted_ = true;
+  submit_to_all(header.body_size, run, [header](Conversation& self, const Outcome& outcome) {
+    self.is_halted_ = false;
+    if (outcome.removed) {
+      self.answer_done(header);
+    } else {
+      self.refuse(header, outcome.removed.error());
+    }
+    if (outcome.is_open) return;
+    // Holds and pending records went with the store.
+    self.uploads_.clear();
+    self.open_.clear();
+    self.connection_.close_after_output();
+  });
 }
 
 void Conversation::answer_greeting(const Header& header) {

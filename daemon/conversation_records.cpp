@@ -44,7 +44,7 @@ Result<Conversation::SharedUpload> Conversation::begin(const Header& header,
     self.on_written(header, 0, is_empty, result);
   };
   uploads_[header.request_id] = upload;
-  submit(header.body_size, std::move(run), done);
+  submit(header.body_size, in_time(track(header), std::move(run)), done);
   return upload;
 }
 
@@ -119,16 +119,21 @@ void Conversation::refuse_upload(const Header& request, const Error& error) {
 }
 
 void Conversation::on_abort(const Header& header, const wire::AbortRecord& request) {
-  if (incoming_ && incoming_->request.request_id == request.record()) incoming_.reset();
-  const auto entry = uploads_.find(request.record());
+  submit_barrier(header, [header, record = request.record()](Conversation& self) {
+    self.abort(header, record);
+  });
+}
+
+void Conversation::abort(const Header& header, std::uint64_t record) {
+  if (incoming_ && incoming_->request.request_id == record) incoming_.reset();
+  const auto entry = uploads_.find(record);
   if (entry == uploads_.end()) return answer_done(header);
   const auto run = [upload = std::move(entry->second)](Store& store) -> Result<bool> {
     if (upload->handle) KVAULT_CHECK(store.abort_record(*upload->handle));
     return true;
   };
   uploads_.erase(entry);
-  // Whether anybody waits or not: the room goes back.
-  submit(header.body_size, run, [header](Conversation& self, const Result<bool>& aborted) {
+  submit(0, run, [header](Conversation& self, const Result<bool>& aborted) {
     if (!aborted) return self.refuse(header, aborted.error());
     self.answer_done(header);
   });
@@ -144,12 +149,14 @@ void Conversation::on_commit(const Header& header, const wire::Commit& request) 
                        .kept_n_page = request.kept_n_page(),
                        .records = {},
                        .request_key = wire::from_wire(request.request_key())};
-  auto run = [session, commit = std::move(commit), uploads = std::move(*uploads)](
-                 Store& store, const RequestState& state) mutable -> Result<CommitInfo> {
+  const std::shared_ptr<RequestState> state = track(header);
+  // Not in_time() as others: the records of one that comes too late are dropped.
+  auto run = [session, state, commit = std::move(commit),
+              uploads = std::move(*uploads)](Store& store) mutable -> Result<CommitInfo> {
     for (const SharedUpload& upload : uploads) {
       if (upload->handle) commit.records.push_back(*upload->handle);
     }
-    const Result<> in_time = state.check();
+    const Result<> in_time = state->check();
     if (in_time && commit.records.size() == uploads.size()) return store.commit(session, commit);
     for (const RecordHandle handle : commit.records) KVAULT_CHECK(store.abort_record(handle));
     KVAULT_CHECK(in_time);
@@ -163,7 +170,7 @@ void Conversation::on_commit(const Header& header, const wire::Commit& request) 
                                   info.shared_bytes);
     });
   };
-  submit_tracked(header, std::move(run), done);
+  submit_turn(header, state, on_store(store_, std::move(run)), done);
 }
 
 Result<std::vector<Conversation::SharedUpload>> Conversation::take_uploads(

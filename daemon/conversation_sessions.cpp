@@ -77,24 +77,15 @@ void Conversation::on_open(const Header& header, const wire::OpenSession& reques
     KVAULT_CHECK(store.hold(session.info.id));  // last: whoever fails holds nothing
     return session;
   };
-  ++n_waiting_;
-  // Not submit(): where the client is gone by then, its hold goes back.
-  auto finish = [&host = host_, id = connection_.id(), store = store_, header,
-                 write = request.write()](const Result<DescribedSession>& session) {
-    Conversation* self = host.find(id);
-    if (self == nullptr) {
-      if (session) release_hold(host, store, session->info.id);
-      return;
-    }
-    --self->n_waiting_;
-    if (session) {
-      self->open(header, *session, write);
-    } else {
-      self->refuse(header, session.error());
-    }
-    self->update_reading();
+  const auto done = [header, write = request.write()](Conversation& self,
+                                                      const DescribedSession& session) {
+    self.open(header, session, write);
   };
-  host_.storage().submit(on_store(store_, run), std::move(finish));
+  const auto gone = [&host = host_, store = store_](const Result<DescribedSession>& session) {
+    if (session) release_hold(host, store, session->info.id);
+  };
+  const std::shared_ptr<RequestState> state = track(header);
+  submit_turn(header, state, on_store(store_, in_time(state, run)), done, gone);
 }
 
 /// pre: the store holds the session for this open.
@@ -122,7 +113,12 @@ void Conversation::open(const Header& header, const DescribedSession& session, b
 }
 
 void Conversation::on_close_session(const Header& header, const wire::CloseSession& request) {
-  const SessionId id = wire::from_wire(*request.session_id());
+  submit_barrier(header, [header, id = wire::from_wire(*request.session_id())](Conversation& self) {
+    self.close(header, id);
+  });
+}
+
+void Conversation::close(const Header& header, const SessionId& id) {
   if (open_.erase(id) > 0) release_hold(host_, store_, id);
   const auto run = [dropped = take_uploads_of(id)](Store& store) -> Result<bool> {
     for (const SharedUpload& upload : dropped) {
@@ -130,9 +126,7 @@ void Conversation::on_close_session(const Header& header, const wire::CloseSessi
     }
     return true;
   };
-  submit(header.body_size, run, [header, id](Conversation& self, const Result<bool>& result) {
-    // An open that was under way when the close came is closed too.
-    if (self.open_.erase(id) > 0) release_hold(self.host_, self.store_, id);
+  submit(0, run, [header, id](Conversation& self, const Result<bool>& result) {
     self.host_.leases().release(id, self.connection_.id());
     if (!result) return self.refuse(header, result.error());
     self.answer_done(header);

@@ -45,7 +45,7 @@ class DiskStore final : public Store {
                                      const RequestKey& request_key) override;
   Result<SessionInfo> find_session(const SessionId& id) override;
   Result<SessionInfo> find_session_by_name(std::string_view name) override;
-  Result<DescribedSession> describe(const SessionId& id) override;
+  Result<DescribedSession> describe(SessionInfo info) override;
   Result<std::vector<SessionInfo>> list_sessions(std::string_view after_name,
                                                  std::uint32_t limit) override;
   Result<> remove_session(const SessionId& id) override;

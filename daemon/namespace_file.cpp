@@ -1,6 +1,9 @@
 #include "daemon/namespace_file.hpp"
 
 #include <array>
+#include <string_view>
+#include <system_error>
+#include <vector>
 
 #include "core/format/bytes.hpp"
 #include "core/format/payload_hash.hpp"
@@ -8,6 +11,7 @@
 #include "core/os/file.hpp"
 #include "core/os/new_file.hpp"
 #include "core/os/process.hpp"
+#include "daemon/session_keys.hpp"
 
 namespace kvault {
 namespace {
@@ -17,6 +21,22 @@ constexpr std::uint16_t kVersion = 1;
 constexpr std::size_t kFieldsSize = 4 + 2 + 2 + kSecretKeySize;
 constexpr std::size_t kFileSize = kFieldsSize + 8;
 constexpr std::string_view kPurpose = "kvcheck_";
+
+/// What the name of a namespace ends in while it is removed: no namespace can be called that.
+constexpr std::string_view kRemoved = "~removed";
+
+Result<> fail_error(const std::filesystem::path& path, const std::error_code& error) {
+  return fail(Errc::io, message(path.native(), ": ", error.message()));
+}
+
+/// Keys first: nothing that is left after a crash can be read.
+Result<> destroy(const std::filesystem::path& directory) {
+  KVAULT_CHECK(destroy_all_keys(directory / kKeysFolder));
+  std::error_code error;
+  std::filesystem::remove_all(directory, error);
+  if (error) return fail_error(directory, error);
+  return sync_directory(directory.parent_path());
+}
 
 std::filesystem::path file_of(const std::filesystem::path& directory) {
   return directory / "namespace";
@@ -66,6 +86,31 @@ Result<bool> enter_namespace(const std::filesystem::path& directory, const Secre
   }
   if (token.derive(kPurpose) == check) return flags == 1;
   return fail(Errc::permission, message("the token is not that of namespace '", name, "'"));
+}
+
+Result<> remove_namespace(const std::filesystem::path& directory) {
+  std::filesystem::path removed = directory;
+  removed += kRemoved;
+  std::error_code error;
+  // Of an older namespace of that name; its removal was cut short.
+  if (std::filesystem::exists(removed, error)) KVAULT_CHECK(destroy(removed));
+  if (error) return fail_error(removed, error);
+  KVAULT_CHECK(rename_file(directory, removed));
+  KVAULT_CHECK(sync_directory(directory.parent_path()));
+  return destroy(removed);
+}
+
+Result<> finish_removals(const std::filesystem::path& folder) {
+  std::error_code error;
+  std::vector<std::filesystem::path> begun;
+  if (!std::filesystem::exists(folder, error)) return {};
+  for (std::filesystem::directory_iterator entry(folder, error), end; !error && entry != end;
+       entry.increment(error)) {
+    if (entry->path().native().ends_with(kRemoved)) begun.push_back(entry->path());
+  }
+  if (error) return fail_error(folder, error);
+  for (const std::filesystem::path& directory : begun) KVAULT_CHECK(destroy(directory));
+  return {};
 }
 
 }  // namespace kvault

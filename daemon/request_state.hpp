@@ -12,9 +12,10 @@ namespace kvault {
 /// asked on the storage thread.
 class RequestState {
  public:
-  /// patience_ms: counted from now; 0: for ever.
+  /// patience_ms: counted from now; 0: for ever, and so is what is longer than a year.
   explicit RequestState(std::uint64_t patience_ms)
-      : began_at_(std::chrono::steady_clock::now()), patience_(patience_ms) {}
+      : began_at_(std::chrono::steady_clock::now()),
+        patience_(patience_ms > kPatienceMsMax ? 0 : static_cast<std::int64_t>(patience_ms)) {}
 
   void cancel() noexcept { is_cancelled_ = true; }
 
@@ -29,9 +30,9 @@ class RequestState {
   }
 
  private:
-  using Patience = std::chrono::duration<std::uint64_t, std::milli>;
+  static constexpr std::uint64_t kPatienceMsMax = std::uint64_t{366} * 24 * 3600 * 1000;
   const std::chrono::steady_clock::time_point began_at_;
-  const Patience patience_;
+  const std::chrono::milliseconds patience_;
   std::atomic<bool> is_cancelled_ = false;
 };
 

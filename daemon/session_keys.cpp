@@ -13,6 +13,7 @@
 #include "core/os/new_file.hpp"
 #include "core/os/process.hpp"
 #include "core/seal/seal.hpp"
+#include "core/seal/wiped_bytes.hpp"
 
 namespace kvault {
 namespace {
@@ -64,11 +65,30 @@ Result<SecretKey> parse(std::span<const std::byte> copy, const SessionId& family
     return fail(Errc::unknown_format,
                 message("the file of a key has the version ", version, "; this build knows 1"));
   }
-  const auto plain = unseal(wrapping_key, sealed, context_of(family));
+  auto plain = unseal(wrapping_key, sealed, context_of(family));
   // The bytes are those that were written: it is the secret of the store that is another one.
   if (!plain)
     return fail(Errc::permission, "the store's secret is not the one it was sealed under");
-  return SecretKey::from_bytes(*plain);
+  Result<SecretKey> key = SecretKey::from_bytes(*plain);
+  wipe(*plain);
+  return key;
+}
+
+/// Overwrites and removes the file of a key; false where there is none.
+Result<bool> destroy_file(const std::filesystem::path& path) {
+  Result<File> file = File::open(path);
+  if (!file && file.error().code == Errc::not_found) return false;
+  if (!file) return tl::unexpected<Error>(file.error());
+  // Where the disk writes in place this is the end of the key already.
+  std::vector<std::byte> copy;
+  ByteWriter(copy).put(kMagicOfDestroyed);
+  copy.resize(kCopySize);
+  for (std::uint64_t i = 0; i < kCopies; ++i) {
+    KVAULT_CHECK(file->pwrite_all(i * kCopySize, copy));
+  }
+  KVAULT_CHECK(file->sync());
+  KVAULT_CHECK(remove_file(path));
+  return true;
 }
 
 }  // namespace
@@ -150,20 +170,21 @@ Result<const SecretKey*> SessionKeys::find(const SessionId& family) {
 Result<> SessionKeys::destroy(const SessionId& family) {
   known_.erase(family);
   const std::filesystem::path path = path_of(family);
-  Result<File> file = File::open(path);
-  if (!file && file.error().code == Errc::not_found) return {};
-  if (!file) return tl::unexpected<Error>(file.error());
-  // Where the disk writes in place this is the end of the key already.
-  std::vector<std::byte> copy;
-  ByteWriter(copy).put(kMagicOfDestroyed);
-  copy.resize(kCopySize);
-  for (std::uint64_t i = 0; i < kCopies; ++i) {
-    KVAULT_CHECK(file->pwrite_all(i * kCopySize, copy));
-  }
-  KVAULT_CHECK(file->sync());
-  KVAULT_CHECK(remove_file(path));
+  Result<bool> destroyed = destroy_file(path);
+  if (!destroyed) return tl::unexpected<Error>(destroyed.error());
+  if (!*destroyed) return {};
   n_file_ -= std::min<std::uint64_t>(n_file_, 1);
   return sync_directory(directory_);
+}
+
+Result<> destroy_all_keys(const std::filesystem::path& directory) {
+  std::error_code error;
+  if (!std::filesystem::exists(directory, error)) return {};
+  KVAULT_TRY(const std::vector<std::string> names, list_files(directory));
+  for (const std::string& name : names) {
+    KVAULT_CHECK(destroy_file(directory / name));
+  }
+  return sync_directory(directory);
 }
 
 }  // namespace kvault

@@ -9,6 +9,13 @@
 
 namespace kvault {
 
+/// Where they lie in a store's directory.
+inline constexpr const char* kKeysFolder = "keys";
+
+/// Destroys every key in a folder of SessionKeys that nobody has open; where there is none all is
+/// well. Durable when it returns.
+Result<> destroy_all_keys(const std::filesystem::path& directory);
+
 /// The keys of an encrypted store: one file for every family of sessions, sealed under a key of the
 /// namespace (docs/format.md, section 7). To destroy the file is to destroy all that it sealed. One
 /// thread at a time.

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string_view>
+#include <utility>
 
 #include "daemon/store.hpp"
 
@@ -17,8 +18,8 @@ inline Result<SessionInfo> find_session(Store& store, std::string_view text) {
 
 /// The same with its description.
 inline Result<DescribedSession> describe_session(Store& store, std::string_view text) {
-  KVAULT_TRY(const SessionInfo info, find_session(store, text));
-  return store.describe(info.id);
+  KVAULT_TRY(SessionInfo info, find_session(store, text));
+  return store.describe(std::move(info));
 }
 
 }  // namespace kvault

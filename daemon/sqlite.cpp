@@ -9,7 +9,10 @@
 namespace kvault::sqlite {
 namespace {
 
+/// rc: SQLite's extended code.
 Errc code_of(int rc) {
+  // Its shared memory is a file that cannot grow; it does not tell why, and this is nearly always.
+  if (rc == SQLITE_IOERR_SHMSIZE) return Errc::disk_full;
   switch (rc & 0xFF) {
     case SQLITE_FULL:
       return Errc::disk_full;
@@ -36,9 +39,12 @@ Errc code_of(int rc) {
 
 tl::unexpected<Error> fail_sqlite(sqlite3* database, int rc, const char* file = __builtin_FILE(),
                                   int line = __builtin_LINE()) {
-  return fail(code_of(rc),
-              message("catalog: ", sqlite3_errmsg(database), " (sqlite ",
-                      sqlite3_extended_errcode(database), ")"),
+  const int extended = sqlite3_extended_errcode(database);
+  const int known = (extended & 0xFF) == (rc & 0xFF) ? extended : rc;
+  const char* const cause =
+      known == SQLITE_IOERR_SHMSIZE ? ": no room for its -shm file, the disk is full" : "";
+  return fail(code_of(known),
+              message("catalog: ", sqlite3_errmsg(database), " (sqlite ", extended, ")", cause),
               file, line);
 }
 

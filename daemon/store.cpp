@@ -106,9 +106,8 @@ Result<SessionInfo> DiskStore::find_session_by_name(std::string_view name) {
   return info_of(*row);
 }
 
-Result<DescribedSession> DiskStore::describe(const SessionId& id) {
-  KVAULT_TRY(SessionInfo info, find_session(id));
-  KVAULT_TRY(const SessionDescription* description, description_of(id));
+Result<DescribedSession> DiskStore::describe(SessionInfo info) {
+  KVAULT_TRY(const SessionDescription* description, description_of(info.id));
   return DescribedSession{std::move(info), *description};
 }
 

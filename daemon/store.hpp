@@ -233,7 +233,8 @@ class Store {
                                              const RequestKey& request_key = {}) = 0;
   virtual Result<SessionInfo> find_session(const SessionId& id) = 0;
   virtual Result<SessionInfo> find_session_by_name(std::string_view name) = 0;
-  virtual Result<DescribedSession> describe(const SessionId& id) = 0;
+  /// What was just found, with its description.
+  virtual Result<DescribedSession> describe(SessionInfo info) = 0;
   /// At most `limit` sessions behind `after_name`, "" begins: by name, or in an encrypted store in
   /// an order of its own.
   virtual Result<std::vector<SessionInfo>> list_sessions(std::string_view after_name,

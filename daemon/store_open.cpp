@@ -109,7 +109,7 @@ struct Secrets {
 Result<Secrets> open_secrets(const std::filesystem::path& directory,
                              const std::optional<SecretKey>& secret) {
   const std::filesystem::path page_secret_path = directory / "namespace.key";
-  const std::filesystem::path keys_path = directory / "keys";
+  const std::filesystem::path keys_path = directory / kKeysFolder;
   Secrets secrets;
   std::error_code ignored;
   if (!secret) {

@@ -1,5 +1,6 @@
 #include "daemon/stores.hpp"
 
+#include <algorithm>
 #include <system_error>
 #include <utility>
 
@@ -12,8 +13,6 @@ namespace kvault {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr const char* kFolder = "namespaces";
 
 /// Of all files below a directory; what vanishes meanwhile does not count.
 std::uint64_t bytes_below(const fs::path& directory) {
@@ -41,10 +40,10 @@ Result<std::unique_ptr<Stores>> Stores::open(StoreOptions options) {
 }
 
 Result<> Stores::find_namespaces() {
-  const fs::path folder = options_.directory / kFolder;
   std::error_code error;
-  if (!fs::exists(folder, error)) return {};
-  for (fs::directory_iterator found(folder, error), end; !error && found != end;
+  if (!fs::exists(folder(), error)) return {};
+  KVAULT_CHECK(finish_removals(folder()));
+  for (fs::directory_iterator found(folder(), error), end; !error && found != end;
        found.increment(error)) {
     const std::string name = found->path().filename().native();
     if (!check_namespace_name(name)) continue;
@@ -52,7 +51,7 @@ Result<> Stores::find_namespaces() {
     entry.directory = found->path();
     entry.closed_bytes = bytes_below(entry.directory);
   }
-  if (error) return fail(Errc::io, message(folder.native(), ": ", error.message()));
+  if (error) return fail(Errc::io, message(folder().native(), ": ", error.message()));
   return {};
 }
 
@@ -74,11 +73,16 @@ std::uint64_t Stores::bytes_but(const Entry& entry) const {
   return bytes;
 }
 
+Stores::Entries::iterator Stores::entry_of(StoreNumber number) {
+  const auto is_meant = [number](const auto& named) {
+    return named.second.store && named.second.number == number;
+  };
+  return std::find_if(entries_.begin(), entries_.end(), is_meant);
+}
+
 Store* Stores::find(StoreNumber number) {
-  for (auto& [name, entry] : entries_) {
-    if (entry.store && entry.number == number) return entry.store.get();
-  }
-  return nullptr;
+  const auto entry = entry_of(number);
+  return entry == entries_.end() ? nullptr : entry->second.store.get();
 }
 
 Store& Stores::at(StoreNumber number) {
@@ -89,7 +93,7 @@ Store& Stores::at(StoreNumber number) {
 
 Result<EnteredNamespace> Stores::enter(const NamespaceRequest& request) {
   KVAULT_CHECK(check_namespace_name(request.name));
-  const fs::path directory = options_.directory / kFolder / request.name;
+  const fs::path directory = folder() / request.name;
   Result<bool> is_encrypted = enter_namespace(directory, request.token);
   if (!is_encrypted && is_encrypted.error().code == Errc::not_found &&
       request.create != NamespaceCreation::none) {
@@ -120,18 +124,43 @@ Result<EnteredNamespace> Stores::enter(const NamespaceRequest& request) {
 }
 
 void Stores::leave(StoreNumber number) {
-  for (auto& [name, entry] : entries_) {
-    if (!entry.store || entry.number != number) continue;
-    KVAULT_ASSERT(entry.n_client > 0);
-    if (--entry.n_client > 0) return;
-    entry.store.reset();
-    entry.closed_bytes = bytes_below(entry.directory);
-    return;
+  const auto found = entry_of(number);
+  if (found == entries_.end()) return;
+  Entry& entry = found->second;
+  KVAULT_ASSERT(entry.n_client > 0);
+  if (--entry.n_client > 0) return;
+  entry.store.reset();
+  entry.closed_bytes = bytes_below(entry.directory);
+}
+
+Result<> Stores::remove(StoreNumber number) {
+  const auto found = entry_of(number);
+  KVAULT_ASSERT(found != entries_.end());
+  const auto& [name, entry] = *found;
+  if (name.empty()) {
+    return fail(Errc::invalid_argument, "the shared namespace cannot be removed");
   }
+  if (entry.n_client > 1) {
+    return fail(Errc::busy,
+                message(entry.n_client - 1, " other clients are in namespace '", name, "'"));
+  }
+  const fs::path directory = entry.directory;
+  entries_.erase(found);
+  Result<> removed = remove_namespace(directory);
+  std::error_code ignored;
+  if (!removed && fs::exists(directory, ignored)) {  // nothing was done: it is closed, and stays
+    Entry& left = entries_[directory.filename().native()];
+    left.directory = directory;
+    left.closed_bytes = bytes_below(directory);
+  }
+  return removed;
 }
 
 MaintainReport Stores::maintain() {
   MaintainReport all;
+  if (const Result<> finished = finish_removals(folder()); !finished) {
+    all.damage.push_back(message("removal of a namespace: ", finished.error().message));
+  }
   for (auto& [name, entry] : entries_) {
     if (!entry.store) {
       entry.closed_bytes = bytes_below(entry.directory);  // its owner may have removed it

@@ -59,8 +59,13 @@ class Stores {
   /// success is answered by one leave(); the last one closes the store.
   Result<EnteredNamespace> enter(const NamespaceRequest& request);
   void leave(StoreNumber number);
+  /// Closes the store and removes the namespace, durably; of an encrypted one all keys are
+  /// destroyed first. Errc::busy while more than one is in it; invalid_argument for the shared one.
+  /// After any other error the store may be closed: find() tells.
+  Result<> remove(StoreNumber number);
 
-  /// Store::maintain() of all that are open; an error is a sentence of `damage`.
+  /// Store::maintain() of all that are open, and the end of removals that were cut short; an error
+  /// is a sentence of `damage`.
   MaintainReport maintain();
   std::vector<NamespaceUse> uses() const;
 
@@ -72,14 +77,17 @@ class Stores {
     std::uint32_t n_client = 0;
     std::uint64_t closed_bytes = 0;  ///< what its files take while it is closed
   };
+  using Entries = std::map<std::string, Entry>;
 
   explicit Stores(StoreOptions options) : options_(std::move(options)) {}
+  std::filesystem::path folder() const { return options_.directory / "namespaces"; }
+  Entries::iterator entry_of(StoreNumber number);
   Result<> find_namespaces();
   Result<> open_store(Entry& entry, const std::optional<SecretKey>& secret);
   std::uint64_t bytes_but(const Entry& entry) const;
 
   StoreOptions options_;
-  std::map<std::string, Entry> entries_;  ///< by name; "" is the shared one
+  Entries entries_;  ///< by name; "" is the shared one
   StoreNumber next_number_ = kSharedStore;
 };
 

@@ -28,6 +28,13 @@ std::uint32_t big_endian(Bytes bytes, std::size_t at) {
 class Checksum {
  public:
   explicit Checksum(bool is_big_endian) : is_big_endian_(is_big_endian) {}
+  /// Goes on from the checksum that a frame states.
+  Checksum after(Bytes frame) const {
+    Checksum next(is_big_endian_);
+    next.first_ = big_endian(frame, 16);
+    next.second_ = big_endian(frame, 20);
+    return next;
+  }
 
   void add(Bytes bytes) {
     for (std::size_t at = 0; at + 8 <= bytes.size(); at += 8) {
@@ -71,11 +78,18 @@ bool equals(Bytes a, Bytes b, std::size_t at_a, std::size_t at_b) {
   return big_endian(a, at_a) == big_endian(b, at_b);
 }
 
+/// Whether a frame's checksum goes on from `before`.
+bool follows(Bytes frame, Checksum before) {
+  before.add(frame.first(8));
+  before.add(frame.subspan(kFrameHeaderSize));
+  return before.equals(frame, 16);
+}
+
 Result<> check_frames(Bytes wal, std::size_t page_bytes, Checksum checksum) {
   const Bytes header = wal.first(kHeaderSize);
   const std::size_t frame_bytes = kFrameHeaderSize + page_bytes;
   bool is_sound = true;
-  bool has_ended = false;  // the transaction of the first frame that is not sound
+  Bytes ended;  // the frame before, where it is not sound and ends a transaction
   for (std::size_t at = kHeaderSize; at + frame_bytes <= wal.size(); at += frame_bytes) {
     const Bytes frame = wal.subspan(at, frame_bytes);
     if (is_sound) {
@@ -85,10 +99,12 @@ Result<> check_frames(Bytes wal, std::size_t page_bytes, Checksum checksum) {
                  checksum.equals(frame, 16);
     }
     if (is_sound || !has_salt(frame, header)) continue;
-    if (has_ended) {
+    // What a transaction that was cut short has left behind a newer one does not follow it. The
+    // frame before may be wrong in what it holds, or in the checksum that it states.
+    if (!ended.empty() && (follows(frame, checksum.after(ended)) || follows(frame, checksum))) {
       return fail(Errc::corrupt, message("catalog: its log is damaged before byte ", at));
     }
-    has_ended = big_endian(frame, 4) != 0;
+    ended = big_endian(frame, 4) != 0 ? frame : Bytes();
   }
   return {};
 }

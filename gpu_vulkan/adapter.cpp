@@ -1,9 +1,10 @@
 #include "gpu_vulkan/adapter.hpp"
 
 #include <algorithm>
-#include <cctype>
 #include <cstring>
 #include <optional>
+
+#include "core/device/adapter_choice.hpp"
 
 namespace kvault::vulkan {
 namespace {
@@ -12,15 +13,6 @@ namespace {
 constexpr std::uint32_t kSharedSizeBytes = 16384;
 constexpr std::uint32_t kThreads = 128;
 constexpr std::uint32_t kPushConstantBytes = 128;
-/// A number of up to so many digits is an index and never part of a name.
-constexpr std::size_t kIndexDigits = 3;
-
-std::string lower(std::string_view text) {
-  std::string result(text);
-  std::transform(result.begin(), result.end(), result.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return result;
-}
 
 std::string hex(const std::uint8_t* bytes, std::size_t n) {
   constexpr std::string_view kDigits = "0123456789abcdef";
@@ -120,27 +112,6 @@ void read_properties(const VkPhysicalDeviceProperties& properties,
   add_reason(adapter, limits.maxPushConstantsSize >= kPushConstantBytes, "push constants");
 }
 
-bool is_number(std::string_view text) {
-  return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
-}
-
-/// The adapters that `wanted` names, by index, UUID or name: what fits first decides.
-std::vector<std::size_t> find_named(const std::vector<Adapter>& adapters, std::string_view wanted) {
-  std::string digits = lower(wanted);
-  std::erase(digits, '-');
-  std::vector<std::size_t> by_name;
-  for (std::size_t i = 0; i < adapters.size(); ++i) {
-    if (wanted == std::to_string(i)) return {i};
-  }
-  // An index that is none must not find the "256 bits" of a name; 4090 is a name's.
-  if (wanted.size() <= kIndexDigits && is_number(wanted)) return {};
-  for (std::size_t i = 0; i < adapters.size(); ++i) {
-    if (!digits.empty() && digits == adapters[i].uuid) return {i};
-    if (lower(adapters[i].name).find(lower(wanted)) != std::string::npos) by_name.push_back(i);
-  }
-  return by_name;
-}
-
 }  // namespace
 
 Adapter describe_adapter(const Api& api, VkPhysicalDevice device) {
@@ -213,24 +184,15 @@ Result<std::vector<Adapter>> list_adapters(const Api& api, VkInstance instance) 
 }
 
 Result<Adapter> choose_adapter(const std::vector<Adapter>& adapters, std::string_view wanted) {
-  const std::vector<std::size_t> named = find_named(adapters, wanted);
-  for (const std::size_t i : named) {
-    if (adapters[i].why_not.empty()) return adapters[i];
+  std::vector<DeviceAdapter> known;
+  for (const Adapter& adapter : adapters) {
+    known.push_back({.name = adapter.name,
+                     .uuid = adapter.uuid,
+                     .driver = adapter.driver,
+                     .why_not = adapter.why_not});
   }
-  if (!wanted.empty() && !named.empty()) {
-    const Adapter& adapter = adapters[named.front()];
-    return fail(Errc::device_absent,
-                message("vulkan: \"", adapter.name, "\" cannot be used: ", adapter.why_not));
-  }
-  if (adapters.empty()) return fail(Errc::device_absent, "vulkan: no device has a driver");
-  std::string known;
-  for (std::size_t i = 0; i < adapters.size(); ++i) {
-    known += message(known.empty() ? "" : "; ", i, " ", adapters[i].name);
-    if (!adapters[i].why_not.empty()) known += message(" (", adapters[i].why_not, ")");
-  }
-  const std::string what =
-      wanted.empty() ? "no usable device" : message("no device \"", wanted, "\"");
-  return fail(Errc::device_absent, message("vulkan: ", what, "; there is: ", known));
+  KVAULT_TRY(const std::size_t index, kvault::choose_adapter("vulkan", known, wanted));
+  return adapters[index];
 }
 
 }  // namespace kvault::vulkan

@@ -39,9 +39,7 @@ Result<std::vector<Adapter>> list_adapters(const Api& api, VkInstance instance);
 /// What is known about one, for engines that choose themselves.
 Adapter describe_adapter(const Api& api, VkPhysicalDevice device);
 
-/// The adapter that `wanted` names: an index into the list, else a UUID (with or without dashes),
-/// else part of a name, in any case: the first usable one of that name. Empty: the first usable
-/// one. Errc::device_absent says what there is and why it is not used.
+/// The adapter that `wanted` names; core/device/adapter_choice.hpp.
 Result<Adapter> choose_adapter(const std::vector<Adapter>& adapters, std::string_view wanted);
 
 }  // namespace kvault::vulkan

@@ -219,31 +219,32 @@ Result<Cache> Cache::fork(Tokens n_token, Kept* kept) try {
   return fail(Errc::out_of_memory, "no memory for a fork");
 }
 
-Result<> Cache::read_rows(LayerIndex layer, Side side, Tokens first, Tokens n,
-                          std::span<float> target) try {
+Result<> Cache::read_rows(LayerIndex layer, const RowsRead& read) try {
   KVAULT_CHECK(check_layer(layer, true));
   const LayerCache& cache = *attention_[layer.raw];
-  if (first.raw > cache.n_token() || n.raw > cache.n_token() - first.raw) {
-    return fail(Errc::out_of_range, message("rows ", first.raw, "..", first.raw + n.raw,
+  if (read.first > cache.n_token() || read.n > cache.n_token() - read.first) {
+    return fail(Errc::out_of_range, message("rows ", read.first, "..", read.first + read.n,
                                             " of a layer with ", cache.n_token(), " tokens"));
   }
   const LayerSpec& spec = cache.spec();
-  const std::uint32_t dim = side == Side::key ? spec.key_head_dim : spec.value_head_dim;
-  if (target.size() != n.raw * spec.n_kv_head * dim) {
-    return fail(Errc::shape_mismatch, message("room for ", target.size(), " elements, not ",
-                                              n.raw * spec.n_kv_head * dim));
+  const std::uint32_t dim = read.side == Side::key ? spec.key_head_dim : spec.value_head_dim;
+  const std::uint64_t wanted_bytes = read.n * spec.n_kv_head * dim * size_bytes_of(read.type);
+  if (read.target.size() != wanted_bytes) {
+    return fail(Errc::shape_mismatch,
+                message("room for ", read.target.size(), " bytes, not ", wanted_bytes));
   }
   // Of a sliding window only the first page and the newest ones are there.
-  const std::uint64_t gap_begin = std::max<std::uint64_t>(first.raw, kPageTokens);
+  const std::uint64_t gap_begin = std::max<std::uint64_t>(read.first, kPageTokens);
   const std::uint64_t gap_end = cache.raw_begin() * kPageTokens;
-  if (spec.kind == LayerKind::sliding_window && gap_begin < std::min(gap_end, first.raw + n.raw)) {
+  if (spec.kind == LayerKind::sliding_window &&
+      gap_begin < std::min(gap_end, read.first + read.n)) {
     return fail(Errc::not_found, message("rows of token ", gap_begin,
                                          " have left the window; the first kept is ", gap_end));
   }
   KVAULT_CHECK(load_layer(layer));
-  return cache.read_rows(*device_, side, first.raw, n.raw, target);
+  return cache.read_rows(*device_, read);
 } catch (const std::bad_alloc&) {
-  return fail(Errc::out_of_memory, message("no memory to read ", n.raw, " rows"));
+  return fail(Errc::out_of_memory, message("no memory to read ", read.n, " rows"));
 }
 
 Result<BlockFormat> Cache::read_block(LayerIndex layer, PageIndex page, Side side,

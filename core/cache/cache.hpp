@@ -68,8 +68,12 @@ class Cache {
   Result<Kept> rollback(Tokens n_token);
   Result<Cache> fork(Tokens n_token, Kept* kept);
 
+  /// Raw rows verbatim where their type is asked for; sealed ones reconstructed.
+  Result<> read_rows(LayerIndex layer, const RowsRead& read);
   /// Rows [first, first + n) as floats [n, n_kv_head, head_dim].
-  Result<> read_rows(LayerIndex layer, Side side, Tokens first, Tokens n, std::span<float> target);
+  Result<> read_rows(LayerIndex layer, Side side, Tokens first, Tokens n, std::span<float> target) {
+    return read_rows(layer, {side, first.raw, n.raw, RowType::f32, std::as_writable_bytes(target)});
+  }
   Result<BlockFormat> read_block(LayerIndex layer, PageIndex page, Side side, std::uint32_t kv_head,
                                  std::vector<std::byte>& bytes);
   /// Elements and bytes are those of the layers that are loaded.

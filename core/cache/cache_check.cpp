@@ -44,7 +44,7 @@ Result<> Cache::check_rows(LayerIndex layer, Side side, const RowsView& rows) co
                 message("layer ", layer.raw, ": ", name, " are [", rows.n_token, ", ", rows.n_head,
                         ", ", rows.head_dim, "], not [n_token, ", spec.n_kv_head, ", ", dim, "]"));
   }
-  return check_finite(rows, side);
+  return check_finite(*device_, rows, side);
 }
 
 Result<> Cache::check_append(LayerIndex layer, const RowsView& keys, const RowsView& values) const {
@@ -111,6 +111,8 @@ Result<> Cache::check_request(LayerIndex layer, const AttendRequest& request,
         message("layer ", layer.raw, ": the mask has ", request.mask.size(), " bytes in rows of ",
                 request.mask_stride, ", but ", request.n_q, " x ", n_token_then, " are needed"));
   }
+  // An engine's own memory is not read back for this.
+  if (request.on_device) return {};
   const auto bad = std::find_if(request.q.begin(), request.q.end(),
                                 [](float value) { return !std::isfinite(value); });
   if (bad != request.q.end()) {

@@ -52,7 +52,7 @@ KeyEqualiser::KeyEqualiser(const LayerSpec& layer, Equalise mode, std::span<cons
 }
 
 void KeyEqualiser::observe(std::uint64_t position, std::uint32_t n_q, std::span<const float> q) {
-  if (is_fixed_ || position > n_observed_) return;
+  if (!learns_from(position)) return;
   KVAULT_ASSERT(q.size() == std::size_t{n_q} * n_head_ * head_dim_);
   const std::uint32_t group = n_head_ / n_kv_head_;
   const std::size_t row = std::size_t{n_kv_head_} * head_dim_;

@@ -19,6 +19,10 @@ class KeyEqualiser {
   /// [n_kv_head, key_head_dim], or empty: all ones. Meaningful once fixed.
   std::span<const Half> vector() const { return vector_; }
 
+  /// Whether observe() from this position on would take note of any query.
+  bool learns_from(std::uint64_t position) const {
+    return !is_fixed_ && position <= n_observed_ && n_observed_ < kLearnTokens;
+  }
   /// Takes note of the queries [n_q, n_head, head_dim] of tokens from `position` on. Only the first
   /// kLearnTokens count, each once and in order.
   void observe(std::uint64_t position, std::uint32_t n_q, std::span<const float> q);

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/base/assert.hpp"
+#include "core/device/engine_memory.hpp"
 
 namespace kvault {
 namespace {
@@ -94,9 +95,7 @@ Result<> LayerCache::append_piece(Device& device, const RowsView& keys, const Ro
 }
 
 Result<> LayerCache::attend(Device& device, const AttendRequest& request) {
-  if (request.causal && n_token_ >= request.n_q) {
-    equaliser_.observe(n_token_ - request.n_q, request.n_q, request.q);
-  }
+  if (request.causal && n_token_ >= request.n_q) KVAULT_CHECK(observe(device, request));
   const std::int64_t first_position = std::int64_t(n_token_) - std::int64_t{request.n_q};
   if (!request.causal || raw_policy_ == RawPolicy::none) {
     return attend_piece(device, request, first_position, n_sealed_page(), n_token_);
@@ -113,6 +112,21 @@ Result<> LayerCache::attend(Device& device, const AttendRequest& request) {
     KVAULT_CHECK(attend_piece(device, part(request, done, count), position, raw_page, n_visible));
     done += count;
   }
+  return {};
+}
+
+/// The equaliser learns on the host: queries of the first tokens are read back to it.
+Result<> LayerCache::observe(Device& device, const AttendRequest& request) {
+  const std::uint64_t position = n_token_ - request.n_q;
+  if (!equaliser_.learns_from(position)) return {};
+  if (!request.on_device) {
+    equaliser_.observe(position, request.n_q, request.q);
+    return {};
+  }
+  std::vector<float> q(request.q.size());
+  KVAULT_CHECK(
+      device.engine_memory()->read(request.q.data(), std::as_writable_bytes(std::span(q))));
+  equaliser_.observe(position, request.n_q, q);
   return {};
 }
 
@@ -194,6 +208,7 @@ Result<> LayerCache::attend_piece(Device& device, const AttendRequest& request,
       .equaliser = equaliser_.vector(),
       .out = request.out,
       .lse = request.lse,
+      .on_device = request.on_device,
   };
   const float scale = request.softmax_scale > 0
                           ? request.softmax_scale
@@ -210,7 +225,7 @@ Result<> LayerCache::attend_piece(Device& device, const AttendRequest& request,
       .sequences = {&sequence, 1},
   };
   KVAULT_TRY(const Ticket ticket, device.attend(args));
-  return device.wait(ticket);
+  return request.on_device ? Result<>{} : device.wait(ticket);
 }
 
 std::uint64_t LayerCache::resumable_at(std::uint64_t n_token, bool* exact) const {

@@ -28,6 +28,8 @@ struct AttendRequest {
   bool causal = true;
   std::span<const std::uint8_t> mask;  ///< [n_q, mask_stride], or empty
   std::uint64_t mask_stride = 0;
+  /// q, out and lse are an engine's, in the device's memory: see AttendSequence. The mask is not.
+  bool on_device = false;
 };
 
 /// K and V of one attention layer: sealed pages, raw pages, equaliser. Arguments are checked by
@@ -75,9 +77,8 @@ class LayerCache {
   /// Raw rows [first, first + n), verbatim. pre: they are raw
   Result<> read_raw_rows(Device& device, Side side, std::uint64_t first, std::uint64_t n,
                          std::span<std::byte> target) const;
-  /// Any rows, as floats [n, n_kv_head, head_dim].
-  Result<> read_rows(Device& device, Side side, std::uint64_t first, std::uint64_t n,
-                     std::span<float> target) const;
+  /// Any rows, in any row type.
+  Result<> read_rows(Device& device, const RowsRead& read) const;
   bool is_raw_now(std::uint64_t page) const;
   /// Fixes the equaliser where it is due: once the first 256 tokens are there.
   Result<> settle_equaliser(Device& device);
@@ -102,9 +103,16 @@ class LayerCache {
   Result<> append_piece(Device& device, const RowsView& keys, const RowsView& values);
   Result<> attend_piece(Device& device, const AttendRequest& request, std::int64_t q_position,
                         std::uint64_t raw_page, std::uint64_t n_visible);
+  Result<> observe(Device& device, const AttendRequest& request);
   AttendRequest part(const AttendRequest& request, std::uint32_t first, std::uint32_t count) const;
-  Result<> read_raw_blocks(Device& device, const Segment& segment, std::span<const BlockRef> blocks,
-                           std::uint32_t dim, std::uint64_t first, std::span<float> target) const;
+  std::uint32_t head_dim(Side side) const {
+    return side == Side::key ? spec_.key_head_dim : spec_.value_head_dim;
+  }
+  std::vector<BlockRef> sealed_blocks(std::uint64_t page, Side side,
+                                      std::uint32_t buffer_index) const;
+  Result<> read_raw_page(Device& device, const RowsRead& read) const;
+  Result<> read_coded_pages(Device& device, const RowsRead& read,
+                            std::vector<std::byte>& scratch) const;
   Result<> seal_due_pages(Device& device);
   Result<Segment> encode_segment(Device& device, std::uint64_t page);
   Result<Segment> place_segment(Device& device, std::uint64_t page, const SegmentFormats& formats,

@@ -9,16 +9,48 @@
 namespace kvault {
 namespace {
 
-void widen(std::span<const std::byte> source, RowType type, std::span<float> target) {
-  for (std::size_t i = 0; i < target.size(); ++i) {
-    if (type == RowType::f32) {
-      std::memcpy(&target[i], source.data() + i * 4, 4);
-    } else {
-      std::uint16_t bits = 0;
-      std::memcpy(&bits, source.data() + i * 2, 2);
-      target[i] = type == RowType::f16 ? to_float(Half{bits}) : to_float(BFloat16{bits});
-    }
+/// Pages are decoded several at once: a device's threads need more than the heads of one, and what
+/// comes out shall still lie in a processor's cache when it is put in token order.
+constexpr std::uint64_t kBatchBytes = std::uint64_t{1} << 20U;
+
+float load_float(const std::byte* at, RowType type) {
+  if (type == RowType::f32) {
+    float value = 0;
+    std::memcpy(&value, at, 4);
+    return value;
   }
+  std::uint16_t bits = 0;
+  std::memcpy(&bits, at, 2);
+  return type == RowType::f16 ? to_float(Half{bits}) : to_float(BFloat16{bits});
+}
+
+void store_float(float value, RowType type, std::byte* at) {
+  if (type == RowType::f32) {
+    std::memcpy(at, &value, 4);
+    return;
+  }
+  const std::uint16_t bits = type == RowType::f16 ? to_half(value).bits : to_bfloat16(value).bits;
+  std::memcpy(at, &bits, 2);
+}
+
+/// Elements of one type as another; bytes where they are the same.
+void convert(std::span<const std::byte> source, RowType from, RowType to,
+             std::span<std::byte> target) {
+  if (from == to) {
+    std::copy(source.begin(), source.end(), target.begin());
+    return;
+  }
+  const std::size_t n = source.size() / size_bytes_of(from);
+  KVAULT_ASSERT(target.size() == n * size_bytes_of(to));
+  for (std::size_t i = 0; i < n; ++i) {
+    store_float(load_float(source.data() + i * size_bytes_of(from), from), to,
+                target.data() + i * size_bytes_of(to));
+  }
+}
+
+bool is_all_raw(std::span<const BlockRef> blocks) {
+  return std::all_of(blocks.begin(), blocks.end(),
+                     [](const BlockRef& block) { return block.format.is_raw(); });
 }
 
 }  // namespace
@@ -68,8 +100,8 @@ Result<BlockFormat> LayerCache::read_block(Device& device, std::uint64_t page, S
 
 Result<> LayerCache::read_raw_rows(Device& device, Side side, std::uint64_t first, std::uint64_t n,
                                    std::span<std::byte> target) const {
-  const std::uint32_t dim = side == Side::key ? spec_.key_head_dim : spec_.value_head_dim;
-  const std::size_t token_bytes = std::size_t{spec_.n_kv_head} * dim * size_bytes_of(raw_.type());
+  const std::size_t token_bytes =
+      std::size_t{spec_.n_kv_head} * head_dim(side) * size_bytes_of(raw_.type());
   KVAULT_ASSERT(first + n <= n_token_ && target.size() == n * token_bytes);
   for (std::uint64_t done = 0; done < n;) {
     const std::uint64_t page = (first + done) / kPageTokens;
@@ -84,76 +116,115 @@ Result<> LayerCache::read_raw_rows(Device& device, Side side, std::uint64_t firs
   return {};
 }
 
-/// Rows from `first` on of blocks that were sealed as they were. target: [n][block][dim]
-Result<> LayerCache::read_raw_blocks(Device& device, const Segment& segment,
-                                     std::span<const BlockRef> blocks, std::uint32_t dim,
-                                     std::uint64_t first, std::span<float> target) const {
-  const std::size_t n = target.size() / (blocks.size() * dim);
+/// The blocks of one side of a sealed page.
+std::vector<BlockRef> LayerCache::sealed_blocks(std::uint64_t page, Side side,
+                                                std::uint32_t buffer_index) const {
+  const Segment& segment = *segments_[page];
+  std::vector<BlockRef> blocks;
+  for (std::uint32_t head = 0; head < spec_.n_kv_head; ++head) {
+    const std::uint32_t index = side == Side::key ? head : spec_.n_kv_head + head;
+    blocks.push_back({segment.block_offsets[index], buffer_index, segment.formats[index]});
+  }
+  return blocks;
+}
+
+/// Rows of one page that are raw: not sealed yet, or sealed as they were, of any head_dim.
+Result<> LayerCache::read_raw_page(Device& device, const RowsRead& read) const {
+  const std::uint64_t page = read.first / kPageTokens;
+  if (!has_segment(page)) {
+    if (raw_.type() == read.type) {
+      return read_raw_rows(device, read.side, read.first, read.n, read.target);
+    }
+    const std::size_t n_element = read.target.size() / size_bytes_of(read.type);
+    std::vector<std::byte> bytes(n_element * size_bytes_of(raw_.type()));
+    KVAULT_CHECK(read_raw_rows(device, read.side, read.first, read.n, bytes));
+    convert(bytes, raw_.type(), read.type, read.target);
+    return {};
+  }
+  const std::vector<BlockRef> blocks = sealed_blocks(page, read.side, 0);
+  const std::uint32_t dim = head_dim(read.side);
   const std::size_t row_bytes = dim * size_bytes_of(raw_.type());
-  std::vector<std::byte> bytes(n * row_bytes);
-  std::vector<float> rows(n * dim);
+  const std::size_t target_bytes = dim * size_bytes_of(read.type);
+  std::vector<std::byte> rows(read.n * row_bytes);
   for (std::size_t head = 0; head < blocks.size(); ++head) {
-    KVAULT_TRY(
-        const Ticket ticket,
-        device.download(*segment.buffer, blocks[head].offset_bytes + first * row_bytes, bytes));
+    const std::uint64_t offset_bytes =
+        blocks[head].offset_bytes + read.first % kPageTokens * row_bytes;
+    KVAULT_TRY(const Ticket ticket, device.download(*segments_[page]->buffer, offset_bytes, rows));
     KVAULT_CHECK(device.wait(ticket));
-    widen(bytes, blocks[head].format.row_type(), rows);
-    for (std::size_t i = 0; i < n; ++i) {
-      std::copy_n(rows.data() + i * dim, dim, target.data() + (i * blocks.size() + head) * dim);
+    for (std::size_t i = 0; i < read.n; ++i) {
+      convert(std::span(rows).subspan(i * row_bytes, row_bytes), blocks[head].format.row_type(),
+              read.type,
+              read.target.subspan((i * blocks.size() + head) * target_bytes, target_bytes));
     }
   }
   return {};
 }
 
-Result<> LayerCache::read_rows(Device& device, Side side, std::uint64_t first, std::uint64_t n,
-                               std::span<float> target) const {
-  const bool is_key = side == Side::key;
-  const std::uint32_t dim = is_key ? spec_.key_head_dim : spec_.value_head_dim;
-  const std::size_t token_size = std::size_t{spec_.n_kv_head} * dim;
-  KVAULT_ASSERT(target.size() == n * token_size);
-  std::vector<float> rows(token_size * kPageTokens);
-  for (std::uint64_t done = 0; done < n;) {
-    const std::uint64_t page = (first + done) / kPageTokens;
-    const std::uint64_t token = (first + done) % kPageTokens;
-    const std::uint64_t count = std::min(kPageTokens - token, n - done);
-    const std::span<float> part = target.subspan(done * token_size, count * token_size);
-    done += count;
-    if (!has_segment(page)) {
-      std::vector<std::byte> bytes(part.size() * size_bytes_of(raw_.type()));
-      KVAULT_CHECK(read_raw_rows(device, side, page * kPageTokens + token, count, bytes));
-      widen(bytes, raw_.type(), part);
-      continue;
-    }
-    const Segment& segment = *segments_[page];
-    std::vector<BlockRef> blocks;
+/// Rows of consecutive sealed pages, decoded together.
+Result<> LayerCache::read_coded_pages(Device& device, const RowsRead& read,
+                                      std::vector<std::byte>& scratch) const {
+  const std::uint32_t dim = head_dim(read.side);
+  const std::uint64_t first_page = read.first / kPageTokens;
+  const std::uint64_t n_page = (read.first + read.n - 1) / kPageTokens - first_page + 1;
+  const bool is_equalised = read.side == Side::key && !equaliser_.vector().empty();
+  std::vector<const Buffer*> buffers;
+  std::vector<BlockRef> blocks;
+  std::vector<Half> equaliser;
+  for (std::uint32_t i = 0; i < n_page; ++i) {
+    buffers.push_back(segments_[first_page + i]->buffer.get());
+    const std::vector<BlockRef> more = sealed_blocks(first_page + i, read.side, i);
+    blocks.insert(blocks.end(), more.begin(), more.end());
+    if (!is_equalised) continue;
+    const std::span<const Half> vector = equaliser_.vector();
+    equaliser.insert(equaliser.end(), vector.begin(), vector.end());
+  }
+  const std::size_t row_bytes = dim * size_bytes_of(read.type);
+  scratch.resize(blocks.size() * kPageTokens * row_bytes);
+  KVAULT_TRY(const Ticket ticket, device.reconstruct({.side = read.side,
+                                                      .head_dim = dim,
+                                                      .buffers = buffers,
+                                                      .blocks = blocks,
+                                                      .equaliser = equaliser,
+                                                      .row_type = read.type,
+                                                      .rows = scratch}));
+  KVAULT_CHECK(device.wait(ticket));
+  std::byte* target = read.target.data();
+  for (std::uint64_t token = read.first; token < read.first + read.n; ++token) {
+    const std::uint64_t page = token / kPageTokens - first_page;
     for (std::uint32_t head = 0; head < spec_.n_kv_head; ++head) {
-      const std::uint32_t index = is_key ? head : spec_.n_kv_head + head;
-      blocks.push_back({segment.block_offsets[index], 0, segment.formats[index]});
+      const std::uint64_t row = (page * spec_.n_kv_head + head) * kPageTokens + token % kPageTokens;
+      std::memcpy(target, scratch.data() + row * row_bytes, row_bytes);
+      target += row_bytes;
     }
-    const bool is_raw = std::all_of(blocks.begin(), blocks.end(),
-                                    [](const BlockRef& block) { return block.format.is_raw(); });
-    if (is_raw) {  // nothing to decode, of any head_dim
-      KVAULT_CHECK(read_raw_blocks(device, segment, blocks, dim, token, part));
-      continue;
-    }
-    const Buffer* const buffers[] = {segment.buffer.get()};
-    const ReconstructArgs args = {
-        .side = side,
-        .head_dim = dim,
-        .buffers = buffers,
-        .blocks = blocks,
-        .equaliser = is_key ? equaliser_.vector() : std::span<const Half>(),
-        .row_type = RowType::f32,
-        .rows = std::as_writable_bytes(std::span(rows)),
-    };
-    KVAULT_TRY(const Ticket ticket, device.reconstruct(args));
-    KVAULT_CHECK(device.wait(ticket));
-    for (std::uint64_t i = 0; i < count; ++i) {
-      for (std::uint32_t head = 0; head < spec_.n_kv_head; ++head) {
-        const float* const source = rows.data() + (head * kPageTokens + token + i) * dim;
-        std::copy_n(source, dim, part.data() + (i * spec_.n_kv_head + head) * dim);
+  }
+  return {};
+}
+
+Result<> LayerCache::read_rows(Device& device, const RowsRead& read) const {
+  const std::size_t token_bytes =
+      std::size_t{spec_.n_kv_head} * head_dim(read.side) * size_bytes_of(read.type);
+  KVAULT_ASSERT(read.target.size() == read.n * token_bytes);
+  const std::uint64_t n_batch_page =
+      std::max<std::uint64_t>(1, kBatchBytes / (kPageTokens * token_bytes));
+  const auto is_coded = [&](std::uint64_t page) {
+    return has_segment(page) && !is_all_raw(sealed_blocks(page, read.side, 0));
+  };
+  std::vector<std::byte> scratch;
+  const std::uint64_t end = read.first + read.n;
+  for (std::uint64_t token = read.first; token < end;) {
+    const std::uint64_t page = token / kPageTokens;
+    std::uint64_t end_page = page + 1;
+    if (is_coded(page)) {
+      while (end_page < page + n_batch_page && end_page * kPageTokens < end && is_coded(end_page)) {
+        ++end_page;
       }
     }
+    const std::uint64_t n = std::min(end_page * kPageTokens, end) - token;
+    const RowsRead part{read.side, token, n, read.type,
+                        read.target.subspan((token - read.first) * token_bytes, n * token_bytes)};
+    KVAULT_CHECK(is_coded(page) ? read_coded_pages(device, part, scratch)
+                                : read_raw_page(device, part));
+    token += n;
   }
   return {};
 }

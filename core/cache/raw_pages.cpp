@@ -49,6 +49,12 @@ Result<> RawPages::write(Device& device, std::uint64_t page, std::uint32_t token
   KVAULT_ASSERT(rows.type == type_ && rows.n_head == n_kv_head_ && rows.head_dim == head_dim(side));
   KVAULT_ASSERT(token <= kPageTokens && rows.n_token <= kPageTokens - token);
   const std::size_t row_bytes = rows.row_size_bytes();
+  if (rows.on_device) {
+    return device.engine_memory()->gather(
+        rows.engine_rows(), *buffer_,
+        {.offset_bytes = block(page, side, 0, 0).offset_bytes + token * row_bytes,
+         .head_stride_bytes = side == Side::key ? key_block_size_bytes_ : value_block_size_bytes_});
+  }
   for (std::uint32_t head = 0; head < n_kv_head_; ++head) {
     for (std::uint32_t i = 0; i < rows.n_token; ++i) {
       std::memcpy(staging_.data() + i * row_bytes, rows.row(i, head).data(), row_bytes);

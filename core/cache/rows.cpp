@@ -38,6 +38,18 @@ std::size_t find_not_finite(std::span<const std::byte> row, RowType type) {
   return 0;
 }
 
+std::optional<RowElement> find_on_host(const RowsView& rows) {
+  for (std::uint32_t token = 0; token < rows.n_token; ++token) {
+    for (std::uint32_t head = 0; head < rows.n_head; ++head) {
+      const std::size_t channel = find_not_finite(rows.row(token, head), rows.type);
+      if (channel != rows.head_dim) {
+        return RowElement{token, head, static_cast<std::uint32_t>(channel)};
+      }
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 RowsView RowsView::dense(const std::byte* data, RowType type, std::uint32_t n_token,
@@ -59,17 +71,17 @@ RowsView RowsView::part(std::uint32_t first, std::uint32_t count) const {
   return view;
 }
 
-Result<> check_finite(const RowsView& rows, Side side) {
-  for (std::uint32_t token = 0; token < rows.n_token; ++token) {
-    for (std::uint32_t head = 0; head < rows.n_head; ++head) {
-      const std::size_t channel = find_not_finite(rows.row(token, head), rows.type);
-      if (channel == rows.head_dim) continue;
-      return fail(Errc::not_finite, message(side == Side::key ? "key" : "value", " of token ",
-                                            token, " of the call, kv head ", head, ", channel ",
-                                            channel, " is NaN or infinite"));
-    }
+Result<> check_finite(Device& device, const RowsView& rows, Side side) {
+  std::optional<RowElement> found;
+  if (rows.on_device) {
+    KVAULT_TRY(found, device.engine_memory()->find_not_finite(rows.engine_rows()));
+  } else {
+    found = find_on_host(rows);
   }
-  return {};
+  if (!found) return {};
+  return fail(Errc::not_finite, message(side == Side::key ? "key" : "value", " of token ",
+                                        found->token, " of the call, kv head ", found->head,
+                                        ", channel ", found->channel, " is NaN or infinite"));
 }
 
 }  // namespace kvault

@@ -7,6 +7,8 @@ AttendKernels attend_kernels(InstructionSet set) {
   const RawKernels raw = raw_kernels(set);
   const VectorKernels vector = vector_kernels(set);
   return {.form = coded.form,
+          .enter = coded.enter,
+          .leave = coded.leave,
           .key_logits = coded.key_logits,
           .page_softmax = page_softmax_kernel(set),
           .value_sums = coded.value_sums,

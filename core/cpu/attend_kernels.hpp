@@ -33,6 +33,10 @@ constexpr std::size_t weight_cells(CellForm form) {
   return kPageTokens / (form == CellForm::bytes ? 4 : 2);
 }
 
+/// Rows are taken in groups of up to as many, and those that a last group lacks may be read:
+/// queries and weights have memory for them.
+constexpr std::size_t kRowGroupMax = 8;
+
 /// The codes plane of a block, to be unpacked.
 struct PackedCodes {
   Scheme scheme;
@@ -65,7 +69,7 @@ struct KeyLogits {
   float* logits;               ///< [n_row][128]
   std::size_t n_row;
   std::size_t n_step;   ///< padded_dim / codes of a cell
-  std::uint32_t* tile;  ///< scratch: a strip, at most 64 plane_cells
+  std::uint32_t* tile;  ///< scratch: a strip, at most a page's cells of bytes
   Ahead ahead;
 };
 
@@ -165,8 +169,18 @@ struct RowDots {
   std::size_t n_row;
 };
 
+/// What a thread's registers were set to before, which may be another library's on it: amx, the
+/// shapes of its tiles.
+struct alignas(64) ThreadSetting {
+  std::byte bytes[64];
+};
+
 struct AttendKernels {
   CellForm form;
+  /// Before and after key_logits and value_sums, on the thread that calls them. n_row: the rows of
+  /// the calls in between, or kRowGroupMax where they are more.
+  void (*enter)(std::size_t n_row, ThreadSetting& before);
+  void (*leave)(const ThreadSetting& before);
   void (*key_logits)(const KeyLogits& args);
   void (*page_softmax)(const PageSoftmax& args);
   void (*value_sums)(const ValueSums& args);
@@ -189,6 +203,8 @@ AttendKernels attend_kernels(InstructionSet set);
 // The parts of the table, each from the source of its name.
 struct CodedKernels {
   CellForm form;
+  void (*enter)(std::size_t n_row, ThreadSetting& before);
+  void (*leave)(const ThreadSetting& before);
   void (*key_logits)(const KeyLogits& args);
   void (*value_sums)(const ValueSums& args);
 };

@@ -15,7 +15,8 @@ AttendQuery::AttendQuery(const AttendKernels& kernels, const RowKernels& row_ker
       raw_(kRowTile * kStride),
       rotated_(kRowTile * kStride) {
   for (DigitRows& digits : std::span(&digits_[0][0], 4)) {
-    digits.cells = AlignedArray<std::uint32_t>(kRowTile * n_plane(form_) * plane_cells(form_));
+    digits.cells = AlignedArray<std::uint32_t>((kRowTile + kRowGroupMax) * n_plane(form_) *
+                                               plane_cells(form_));
     digits.rows = AlignedArray<QueryRow>(kRowTile);
   }
 }

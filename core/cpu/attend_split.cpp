@@ -20,9 +20,8 @@ constexpr std::uint32_t kBlocksAhead = 3;
 constexpr std::uint32_t kRawBlocksAhead = 1;
 /// What the softmax asks for of what is asked for beside a block of values, 1 / kEarlyShare: as
 /// much as its share of the time.
-constexpr std::size_t kEarlyShare = 4;
-constexpr std::size_t kTileCells = 64 * plane_cells(CellForm::bytes);
-static_assert(kTileCells == 32 * plane_cells(CellForm::words));
+constexpr std::size_t kEarlyShare = 3;
+constexpr std::size_t kTileCells = kPageTokens * plane_cells(CellForm::bytes);
 
 std::span<const std::byte> bytes_of(const BlockRef& ref, std::uint32_t head_dim,
                                     BufferBytes buffers) {
@@ -91,7 +90,7 @@ AttendSplit::AttendSplit(const AttendKernels& kernels, const RowKernels& row_ker
     : kernels_(kernels),
       query_(kernels, row_kernels),
       tile_(kTileCells),
-      weights_(kRowTile * n_plane(kernels.form) * weight_cells(kernels.form)),
+      weights_((kRowTile + kRowGroupMax) * n_plane(kernels.form) * weight_cells(kernels.form)),
       logits_(std::size_t{kRowTile} * kPageTokens),
       refinement_(std::size_t{kRowTile} * kPageTokens),
       refined_rows_(kRowTile),
@@ -106,17 +105,21 @@ AttendSplit::AttendSplit(const AttendKernels& kernels, const RowKernels& row_ker
 std::uint64_t AttendSplit::scratch_size_bytes(CellForm form) {
   const std::uint64_t cells_of_row = n_plane(form) * (2 * plane_cells(form) + weight_cells(form));
   const std::uint64_t floats_of_row = 2 * kDimMax + kPageTokens;
-  return sizeof(float) * (kRowTile * (cells_of_row + floats_of_row) + kTileCells);
+  return sizeof(float) *
+         ((kRowTile + kRowGroupMax) * cells_of_row + kRowTile * floats_of_row + kTileCells);
 }
 
 void AttendSplit::run(const AttendItem& item, const Rotation& key_rotation,
                       const AttendPartial& partial) {
   query_.load(item.args, item.sequence, item.range, key_rotation);
   start(item, partial);
+  ThreadSetting before;
+  kernels_.enter(item.range.n_row, before);
   if (is_sparse(item)) find_floors(item);
   for (std::uint64_t page = item.page_begin; page < item.page_end; ++page) {
     if (sees_page(item, page)) attend_page(item, page, partial);
   }
+  kernels_.leave(before);
 }
 
 void AttendSplit::start(const AttendItem& item, const AttendPartial& partial) {

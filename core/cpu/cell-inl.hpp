@@ -21,6 +21,13 @@
 #define KVAULT_CPU_BYTES 0
 #endif
 
+#undef KVAULT_CPU_VEX_VNNI
+#if HWY_TARGET == HWY_AVX2 && HWY_COMPILER_GCC_ACTUAL
+#define KVAULT_CPU_VEX_VNNI 1
+#else
+#define KVAULT_CPU_VEX_VNNI 0
+#endif
+
 HWY_BEFORE_NAMESPACE();
 namespace kvault::cpu::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
@@ -72,18 +79,25 @@ class NibbleTable {
 #endif
 };
 
-/// Sum per lane of the products of a cell of the tile and one of the other side.
+// A way of adding to every lane the products of a cell of the tile and one of the other side.
 #if KVAULT_CPU_BYTES
-// Not the intrinsic: GCC 12 copies every sum before and after it, which is half of the loop.
-HWY_INLINE Sums DotBytes(Sums sum, Cells unsigned_bytes, Cells signed_bytes) {
-  __m512i result = sum.raw;
-  __asm__("vpdpbusd %2, %1, %0" : "+v"(result) : "v"(unsigned_bytes.raw), "v"(signed_bytes.raw));
-  return Sums{result};
-}
-HWY_INLINE Sums DotKey(Sums sum, Cells tile, Cells query) { return DotBytes(sum, tile, query); }
-HWY_INLINE Sums DotValue(Sums sum, Cells tile, Cells weight) { return DotBytes(sum, weight, tile); }
+struct DotBytes {
+  static HWY_INLINE Sums key(Sums sum, Cells tile, Cells query) { return add(sum, tile, query); }
+  static HWY_INLINE Sums value(Sums sum, Cells tile, Cells weight) {
+    return add(sum, weight, tile);
+  }
+
+ private:
+  // Not the intrinsic: GCC 12 copies every sum before and after it, which is half of the loop.
+  static HWY_INLINE Sums add(Sums sum, Cells unsigned_bytes, Cells signed_bytes) {
+    __m512i result = sum.raw;
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(result) : "v"(unsigned_bytes.raw), "v"(signed_bytes.raw));
+    return Sums{result};
+  }
+};
+using Dot = DotBytes;
 #else
-HWY_INLINE Sums DotWords(Sums sum, Cells a, Cells b) {
+HWY_INLINE Sums AddWordProducts(Sums sum, Cells a, Cells b) {
 #if HWY_TARGET == HWY_AVX3_DL
   return hn::Add(sum, Sums{_mm512_madd_epi16(a.raw, b.raw)});
 #elif HWY_TARGET == HWY_AVX2
@@ -109,8 +123,32 @@ HWY_INLINE Sums DotWords(Sums sum, Cells a, Cells b) {
   return hn::Add(sum, hn::Add(low, hn::Mul(hn::ShiftRight<16>(x), hn::ShiftRight<16>(y))));
 #endif
 }
-HWY_INLINE Sums DotKey(Sums sum, Cells tile, Cells query) { return DotWords(sum, tile, query); }
-HWY_INLINE Sums DotValue(Sums sum, Cells tile, Cells weight) { return DotWords(sum, tile, weight); }
+struct DotWords {
+  static HWY_INLINE Sums key(Sums sum, Cells tile, Cells query) {
+    return AddWordProducts(sum, tile, query);
+  }
+  static HWY_INLINE Sums value(Sums sum, Cells tile, Cells weight) {
+    return AddWordProducts(sum, tile, weight);
+  }
+};
+using Dot = DotWords;
+#endif
+
+#if KVAULT_CPU_VEX_VNNI
+/// The same in one instruction, on the processors of InstructionSet::avx_vnni.
+struct DotVnni {
+  static HWY_INLINE Sums key(Sums sum, Cells tile, Cells query) { return add(sum, tile, query); }
+  static HWY_INLINE Sums value(Sums sum, Cells tile, Cells weight) {
+    return add(sum, tile, weight);
+  }
+
+ private:
+  static HWY_INLINE Sums add(Sums sum, Cells a, Cells b) {
+    __m256i result = sum.raw;
+    __asm__("%{vex%} vpdpwssd %2, %1, %0" : "+x"(result) : "x"(a.raw), "x"(b.raw));
+    return Sums{result};
+  }
+};
 #endif
 
 /// To the second-level cache: requests for the first are few, and a block is more than it can hold.

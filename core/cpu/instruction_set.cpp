@@ -1,16 +1,35 @@
 #include "core/cpu/instruction_set.hpp"
 
 #include "core/cpu/simd_targets.hpp"
+#include "core/os/tile_registers.hpp"
 
 #include <hwy/highway.h>
 #include <hwy/targets.h>
+
+#if (HWY_TARGETS & HWY_AVX3_DL) && HWY_COMPILER_GCC_ACTUAL && HWY_OS_LINUX
+#define KVAULT_CPU_AMX 1
+#else
+#define KVAULT_CPU_AMX 0
+#endif
+#if (HWY_TARGETS & HWY_AVX2) && HWY_COMPILER_GCC_ACTUAL
+#define KVAULT_CPU_AVX_VNNI 1
+#include <cpuid.h>
+#else
+#define KVAULT_CPU_AVX_VNNI 0
+#endif
 
 namespace kvault::cpu {
 namespace {
 
 constexpr InstructionSet kCompiled[] = {
+#if KVAULT_CPU_AMX
+    InstructionSet::amx,
+#endif
 #if HWY_TARGETS & HWY_AVX3_DL
     InstructionSet::avx512,
+#endif
+#if KVAULT_CPU_AVX_VNNI
+    InstructionSet::avx_vnni,
 #endif
 #if HWY_TARGETS & HWY_AVX2
     InstructionSet::avx2,
@@ -22,6 +41,43 @@ constexpr InstructionSet kCompiled[] = {
     InstructionSet::scalar,
 #endif
 };
+
+#if KVAULT_CPU_AVX_VNNI || KVAULT_CPU_AMX
+/// Registers of leaf 7 of CPUID; zeros where the processor has no such subleaf.
+struct CpuFeatures {
+  unsigned eax = 0;
+  unsigned ebx = 0;
+  unsigned ecx = 0;
+  unsigned edx = 0;
+
+  explicit CpuFeatures(unsigned subleaf) {
+    unsigned last = 0;
+    if (__get_cpuid_count(7, 0, &last, &ebx, &ecx, &edx) == 0 || last < subleaf) return;
+    __cpuid_count(7, subleaf, eax, ebx, ecx, edx);
+  }
+};
+#endif
+
+#if KVAULT_CPU_AVX_VNNI
+bool has_avx_vnni() {
+  constexpr unsigned kAvxVnni = 1U << 4;
+  if ((hwy::SupportedTargets() & HWY_AVX2) == 0) return false;
+  return (CpuFeatures(1).eax & kAvxVnni) != 0;
+}
+#else
+bool has_avx_vnni() { return false; }
+#endif
+
+#if KVAULT_CPU_AMX
+bool has_amx() {
+  constexpr unsigned kTileInt8 = 1U << 24 | 1U << 25;
+  if ((hwy::SupportedTargets() & HWY_AVX3_DL) == 0) return false;
+  if ((CpuFeatures(0).edx & kTileInt8) != kTileInt8) return false;
+  return allow_tile_registers();
+}
+#else
+bool has_amx() { return false; }
+#endif
 
 }  // namespace
 
@@ -35,6 +91,10 @@ std::string_view name_of(InstructionSet set) noexcept {
       return "avx512";
     case InstructionSet::neon:
       return "neon";
+    case InstructionSet::avx_vnni:
+      return "avx_vnni";
+    case InstructionSet::amx:
+      return "amx";
   }
   return "";
 }
@@ -52,6 +112,10 @@ bool is_supported(InstructionSet set) noexcept {
     case InstructionSet::neon:
       // Without asking Highway, which wants AES besides; simd_targets.hpp says why.
       return HWY_ARCH_ARM_A64 != 0;
+    case InstructionSet::avx_vnni:
+      return has_avx_vnni();
+    case InstructionSet::amx:
+      return has_amx();
   }
   return false;
 }

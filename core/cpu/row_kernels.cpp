@@ -32,10 +32,10 @@ namespace {
 using RotateFunction = void (*)(const Rotation&, float*, std::size_t, std::size_t);
 constexpr RotateFunction kRotate[] = KVAULT_SIMD_TABLE(Rotate);
 constexpr RotateFunction kRotateInverse[] = KVAULT_SIMD_TABLE(RotateInverse);
-constexpr RowKernels kRowKernels[kInstructionSetCount] = {{kRotate[0], kRotateInverse[0]},
-                                                          {kRotate[1], kRotateInverse[1]},
-                                                          {kRotate[2], kRotateInverse[2]},
-                                                          {kRotate[3], kRotateInverse[3]}};
+constexpr RowKernels kRowKernels[kInstructionSetCount] = {
+    {kRotate[0], kRotateInverse[0]}, {kRotate[1], kRotateInverse[1]},
+    {kRotate[2], kRotateInverse[2]}, {kRotate[3], kRotateInverse[3]},
+    {kRotate[4], kRotateInverse[4]}, {kRotate[5], kRotateInverse[5]}};
 
 }  // namespace
 

@@ -17,11 +17,13 @@
 #define HWY_BROKEN_EMU128 0
 
 // A function that every target defines in its HWY_NAMESPACE, as a table indexed by InstructionSet;
-// null where the build has no such target. For the part of a source that HWY_ONCE guards.
+// null where the build has no such target; avx_vnni takes
+// those of avx2, amx those of avx512. For the part of a source that
+// HWY_ONCE guards.
 #define KVAULT_SIMD_TABLE(function)                                                         \
   {                                                                                         \
     HWY_CHOOSE_FALLBACK(function), HWY_CHOOSE_AVX2(function), HWY_CHOOSE_AVX3_DL(function), \
-        HWY_CHOOSE_NEON(function)                                                           \
+        HWY_CHOOSE_NEON(function), HWY_CHOOSE_AVX2(function), HWY_CHOOSE_AVX3_DL(function)  \
   }
 
 // Before a loop over registers: unrolled whatever the level of optimisation, or they live in

@@ -14,12 +14,16 @@ HWY_BEFORE_NAMESPACE();
 namespace kvault::cpu::HWY_NAMESPACE {
 namespace {
 
-/// Tokens of a tile of keys and dims of a tile of values: a strip stays in the first-level cache
-/// beside everything else that a page needs.
-constexpr std::size_t kKeyStrip = kForm == CellForm::bytes ? 64 : 32;
-constexpr std::size_t kValueStrip = kForm == CellForm::bytes ? 64 : 32;
+/// Where the cells of a tile stand: from a step to the next, and from kLanes items to the next.
+struct CellStrides {
+  std::size_t step;
+  std::size_t vector;
+};
 constexpr std::size_t kQuads = kPageTokens / KVAULT_QUAD_N_TOKEN;
-constexpr std::size_t kUnpackWork = 3;
+/// For a Prefetcher: what a load of keys takes beside a step of vector products.
+constexpr std::size_t kKeyLoadWork = 3;
+/// Of n_dim dims of a quad row.
+constexpr std::size_t ValueLoadWork(std::size_t n_dim) { return (n_dim + 63) / 64; }
 constexpr std::size_t kStepsPerQuad = kForm == CellForm::bytes ? 1 : 2;
 constexpr std::size_t kBlocks = kLanes / 4;  ///< of 16 bytes in a vector
 
@@ -76,10 +80,10 @@ HWY_INLINE Cells SpreadWord(const Columns& c) {
   return hn::Or(bit0, hn::Or(bit1, bit2));
 }
 
-/// Writes the cells of tokens down a column of steps, kKeyStrip apart.
+/// Writes the cells of kLanes tokens, step by step.
 class KeyCells {
  public:
-  explicit KeyCells(std::uint32_t* at) : at_(at) {}
+  KeyCells(std::uint32_t* at, std::size_t stride) : at_(at), stride_(stride) {}
   /// Eight codes of every lane, levels as bytes: even codes, odd codes.
   HWY_INLINE void put(Cells bytes) {
 #if KVAULT_CPU_BYTES
@@ -95,9 +99,10 @@ class KeyCells {
  private:
   HWY_INLINE void store(Cells cells) {
     hn::Store(cells, CellTag(), at_);
-    at_ += kKeyStrip;
+    at_ += stride_;
   }
   std::uint32_t* at_;
+  std::size_t stride_;
 };
 
 template <Scheme kScheme>
@@ -123,10 +128,10 @@ HWY_INLINE void PutColumns(const NibbleTable& table, const Columns& columns, std
   }
 }
 
-/// Keys of tokens [first, first + kKeyStrip) to a tile [n_step][kKeyStrip].
+/// Keys of tokens [first, first + n_token) to a tile; n_token is a multiple of kLanes.
 template <Scheme kScheme>
-void UnpackKeyStrip(const PackedCodes& codes, std::size_t first, std::uint32_t* tile,
-                    Prefetcher& prefetcher) {
+void UnpackKeyStrip(const PackedCodes& codes, std::size_t first, std::size_t n_token,
+                    CellStrides strides, std::uint32_t* tile, Prefetcher& prefetcher) {
   constexpr std::size_t kBits = code_bits_of(kScheme);
   // Words per load: three make a group of 32 codes of three bits.
   constexpr std::size_t kWords = kScheme == Scheme::tq3 ? 3 : 4;
@@ -135,27 +140,27 @@ void UnpackKeyStrip(const PackedCodes& codes, std::size_t first, std::uint32_t* 
   const std::size_t n_word = codes.padded_dim * kBits / 32;
   const std::size_t row_size_bytes = n_word * 4;
   const NibbleTable table(key_levels(kScheme).data());
-  for (std::size_t token = 0; token < kKeyStrip; token += kLanes) {
+  for (std::size_t token = 0; token < n_token; token += kLanes, tile += strides.vector) {
     const std::byte* const rows = codes.codes + (first + token) * row_size_bytes;
-    std::uint32_t* step = tile + token;
+    std::uint32_t* step = tile;
     for (std::size_t word = 0; word < n_word; word += kWords) {
       const std::size_t n_column = word + kWords <= n_word ? kWords : n_word - word;
-      prefetcher.advance(kUnpackWork);
-      KeyCells cells(step);
+      prefetcher.advance(kKeyLoadWork);
+      KeyCells cells(step, strides.step);
       PutColumns<kScheme>(table, LoadColumns(rows + word * 4, row_size_bytes), n_column, cells);
-      step += (kScheme == Scheme::tq3 ? 4 : n_column) * kStepsPerWord * kKeyStrip;
+      step += (kScheme == Scheme::tq3 ? 4 : n_column) * kStepsPerWord * strides.step;
     }
   }
 }
 
-/// How often the loops of all strips of a block advance.
-std::size_t KeyLoads(const PackedCodes& codes) {
+/// Of the loops of all strips of a block, for their Prefetcher.
+std::size_t KeyUnpackWork(const PackedCodes& codes) {
   const std::size_t n_word = codes.padded_dim * code_bits_of(codes.scheme) / 32;
   const std::size_t words_per_load = codes.scheme == Scheme::tq3 ? 3 : 4;
-  return kPageTokens / kLanes * ((n_word + words_per_load - 1) / words_per_load);
+  return kPageTokens / kLanes * ((n_word + words_per_load - 1) / words_per_load) * kKeyLoadWork;
 }
-std::size_t ValueLoads(const PackedCodes& codes) {
-  return kQuads * ((codes.padded_dim + kValueStrip - 1) / kValueStrip);
+std::size_t ValueUnpackWork(const PackedCodes& codes) {
+  return kQuads * ValueLoadWork(codes.padded_dim);
 }
 
 /// Nibble words of a quad row, in order: each holds two dims of four tokens. Reads what
@@ -197,7 +202,7 @@ HWY_INLINE Cells LoadNibbleWords(const std::byte* at) {
 #if KVAULT_CPU_BYTES
 /// kLanes nibble words to two vectors of cells, dims in order.
 HWY_INLINE void PutNibbleWords(const NibbleTable& table, Cells words, std::uint32_t* step,
-                               std::size_t) {
+                               CellStrides strides) {
   // Interleaving stays within 128 bits: the halves are woven first, so that dims come in order.
   const __m512i woven =
       _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7), words.raw);
@@ -205,12 +210,12 @@ HWY_INLINE void PutNibbleWords(const NibbleTable& table, Cells words, std::uint3
   const Cells low{_mm512_unpacklo_epi8(woven, odd)};
   const Cells high{_mm512_unpackhi_epi8(woven, odd)};
   hn::Store(table(low), CellTag(), step);
-  hn::Store(table(high), CellTag(), step + kLanes);
+  hn::Store(table(high), CellTag(), step + strides.vector);
 }
 #else
 /// kLanes nibble words to twice two vectors of cells: tokens 0 and 2, and a step on, 1 and 3.
 HWY_INLINE void PutNibbleWords(const NibbleTable& table, Cells words, std::uint32_t* step,
-                               std::size_t n_item) {
+                               CellStrides strides) {
   const CellTag d;
   const SignedByteTag d_bytes;
   const SignedWordTag d_words;
@@ -219,48 +224,48 @@ HWY_INLINE void PutNibbleWords(const NibbleTable& table, Cells words, std::uint3
     const auto low = hn::PromoteTo(d_words, hn::LowerHalf(levels));
     const auto high = hn::PromoteTo(d_words, hn::UpperHalf(hn::Half<SignedByteTag>(), levels));
     hn::Store(hn::BitCast(d, low), d, target);
-    hn::Store(hn::BitCast(d, high), d, target + kLanes);
+    hn::Store(hn::BitCast(d, high), d, target + strides.vector);
   };
   put(words, step);
-  put(hn::ShiftRight<4>(words), step + n_item);
+  put(hn::ShiftRight<4>(words), step + strides.step);
 }
 #endif
 
-/// Values of dims [first, first + n_dim) to a tile [n_step][n_dim]; n_dim is a multiple of 32.
+/// Values of dims [first, first + n_dim) to a tile; n_dim is a multiple of 32.
 template <Scheme kScheme>
 void UnpackValueStrip(const PackedCodes& codes, std::size_t first, std::size_t n_dim,
-                      std::uint32_t* tile, Prefetcher& prefetcher) {
+                      CellStrides strides, std::uint32_t* tile, Prefetcher& prefetcher) {
   constexpr std::size_t kBits = code_bits_of(kScheme);
   const std::size_t dim_bits = KVAULT_QUAD_N_TOKEN * kBits;
   const NibbleTable table(value_levels(kScheme).data());
   for (std::size_t quad = 0; quad < kQuads; ++quad) {
-    prefetcher.advance(kUnpackWork);
+    prefetcher.advance(ValueLoadWork(n_dim));
     const std::byte* const row = codes.codes + (quad * codes.padded_dim + first) * dim_bits / 8;
-    std::uint32_t* const step = tile + quad * kStepsPerQuad * n_dim;
+    std::uint32_t* step = tile + quad * kStepsPerQuad * strides.step;
     // A nibble word is two dims.
-    for (std::size_t dim = 0; dim < n_dim; dim += 2 * kLanes) {
-      PutNibbleWords(table, LoadNibbleWords<kScheme>(row + dim * dim_bits / 8), step + dim, n_dim);
+    for (std::size_t dim = 0; dim < n_dim; dim += 2 * kLanes, step += 2 * strides.vector) {
+      PutNibbleWords(table, LoadNibbleWords<kScheme>(row + dim * dim_bits / 8), step, strides);
     }
   }
 }
 
 /// q8: a quad row is cells already.
 void UnpackBytesStrip(const PackedCodes& codes, std::size_t first, std::size_t n_dim,
-                      std::uint32_t* tile, Prefetcher& prefetcher) {
+                      CellStrides strides, std::uint32_t* tile, Prefetcher& prefetcher) {
   const CellTag d;
   for (std::size_t quad = 0; quad < kQuads; ++quad) {
-    prefetcher.advance(kUnpackWork);
+    prefetcher.advance(ValueLoadWork(n_dim));
     const auto* const row = reinterpret_cast<const std::uint8_t*>(codes.codes) +
                             (quad * codes.padded_dim + first) * KVAULT_QUAD_N_TOKEN;
-    std::uint32_t* const step = tile + quad * kStepsPerQuad * n_dim;
-    for (std::size_t dim = 0; dim < n_dim; dim += kLanes) {
+    std::uint32_t* step = tile + quad * kStepsPerQuad * strides.step;
+    for (std::size_t dim = 0; dim < n_dim; dim += kLanes, step += strides.vector) {
       const Cells bytes = hn::BitCast(d, hn::LoadU(ByteTag(), row + dim * KVAULT_QUAD_N_TOKEN));
 #if KVAULT_CPU_BYTES
-      hn::Store(bytes, d, step + dim);
+      hn::Store(bytes, d, step);
 #else
       const auto words = hn::BitCast(SignedWordTag(), bytes);
-      hn::Store(hn::BitCast(d, hn::ShiftRight<8>(hn::ShiftLeft<8>(words))), d, step + dim);
-      hn::Store(hn::BitCast(d, hn::ShiftRight<8>(words)), d, step + n_dim + dim);
+      hn::Store(hn::BitCast(d, hn::ShiftRight<8>(hn::ShiftLeft<8>(words))), d, step);
+      hn::Store(hn::BitCast(d, hn::ShiftRight<8>(words)), d, step + strides.step);
 #endif
     }
   }

@@ -24,6 +24,8 @@ class Buffer {
   virtual std::uint64_t size_bytes() const noexcept = 0;
 };
 
+class EngineMemory;
+
 /// A point on a device's timeline: the work handed in up to then.
 enum class Ticket : std::uint64_t {};
 
@@ -35,7 +37,8 @@ struct DeviceCaps {
   bool is_emulated = false;
   /// Upper bound of the scratch an attend may use, in bytes; never a function of the context.
   std::uint64_t scratch_size_bytes = 0;
-  /// The instructions the cpu device runs on ("scalar", "avx2", "avx512", "neon"); else empty.
+  /// The instructions the cpu device runs on ("scalar", "avx2", "avx_vnni", "avx512", "amx",
+  /// "neon"); else empty.
   std::string_view instruction_set = {};
   std::uint32_t n_thread = 0;  ///< of the cpu device, the caller's included; else 0
 };
@@ -116,6 +119,9 @@ struct AttendSequence {
   std::span<const Half> equaliser;  ///< [n_kv_head, key head_dim], or empty: all ones
   std::span<float> out;             ///< [n_q, n_head, value head_dim]
   std::span<float> lse;             ///< [n_q, n_head], or empty
+  /// q, out and lse are addresses of an engine's in the device's memory (engine_memory()); results
+  /// are there for what is enqueued afterwards, and nothing has to be waited for.
+  bool on_device = false;
 };
 
 /// Leaves out values that provably cannot matter: where a page's keys hold less than
@@ -179,6 +185,8 @@ class Device {
   virtual Result<Ticket> reconstruct(const ReconstructArgs& args) = 0;
   /// Returns when the work up to `ticket` is done.
   virtual Result<> wait(Ticket ticket) = 0;
+  /// Null where the device is not one that an engine lends with its memory.
+  virtual EngineMemory* engine_memory() noexcept { return nullptr; }
 };
 
 }  // namespace kvault

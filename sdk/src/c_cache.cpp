@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "core/layout/block_layout.hpp"
+#include "sdk/src/c_arguments.hpp"
 #include "sdk/src/c_boundary.hpp"
 #include "sdk/src/cache_handle.hpp"
 
@@ -20,6 +21,8 @@ using kvault::Tokens;
 using kvault::c::guard;
 using kvault::c::require;
 using kvault::c::spec_of;
+using kvault::c::to_request;
+using kvault::c::to_rows;
 
 namespace {
 
@@ -29,59 +32,8 @@ Result<Side> to_side(kvault_side side) {
   return fail(Errc::invalid_argument, message("unknown side ", static_cast<int>(side)));
 }
 
-Result<RowsView> to_rows(const kvault_cache& cache, const LayerSpec& spec, Side side,
-                         const kvault_rows* rows) {
-  KVAULT_CHECK(require(rows, side == Side::key ? "keys" : "values"));
-  const std::uint32_t dim = side == Side::key ? spec.key_head_dim : spec.value_head_dim;
-  RowsView view =
-      RowsView::dense(static_cast<const std::byte*>(rows->data),
-                      cache.cache.options().shape.row_type, rows->n_token, spec.n_kv_head, dim);
-  if (rows->token_stride_bytes != 0) view.token_stride_bytes = rows->token_stride_bytes;
-  if (rows->head_stride_bytes != 0) view.head_stride_bytes = rows->head_stride_bytes;
-  return view;
-}
-
-Result<AttendRequest> to_request(const LayerSpec& spec, const kvault_attend_options* given) {
-  KVAULT_TRY(const kvault_attend_options options, kvault::c::read_options(given));
-  if (options.n_q > 0) {
-    KVAULT_CHECK(require(options.q, "q"));
-    KVAULT_CHECK(require(options.out, "out"));
-  }
-  const std::size_t n_row = std::size_t{options.n_q} * spec.n_head;
-  AttendRequest request;
-  request.n_q = options.n_q;
-  request.q = {options.q, n_row * spec.key_head_dim};
-  request.out = {options.out, n_row * spec.value_head_dim};
-  if (options.lse != nullptr) request.lse = {options.lse, n_row};
-  request.softmax_scale = options.softmax_scale;
-  request.logit_softcap = options.logit_softcap;
-  request.sparse_values = {options.sparse_threshold, options.sparse_n_token_min};
-  request.window = options.window;
-  request.causal = options.not_causal == 0;
-  if (options.mask != nullptr) {
-    if (options.mask_stride > (std::uint64_t{1} << 32U)) {
-      return fail(Errc::limit_exceeded, message("mask_stride ", options.mask_stride));
-    }
-    request.mask = {options.mask, options.n_q * options.mask_stride};
-    request.mask_stride = options.mask_stride;
-  }
-  return request;
-}
-
 void store_kept(const kvault::Kept& kept, kvault_kept* target) {
   if (target != nullptr) *target = {kept.n_token.raw, kept.exact ? 1U : 0U, 0};
-}
-
-void narrow(std::span<const float> source, kvault_row_type type, void* target) {
-  if (type == KVAULT_F32) {
-    std::memcpy(target, source.data(), source.size_bytes());
-    return;
-  }
-  auto* const words = static_cast<std::uint16_t*>(target);
-  for (std::size_t i = 0; i < source.size(); ++i) {
-    words[i] =
-        type == KVAULT_F16 ? kvault::to_half(source[i]).bits : kvault::to_bfloat16(source[i]).bits;
-  }
 }
 
 }  // namespace
@@ -216,11 +168,12 @@ kvault_status kvault_cache_read_rows(kvault_cache* cache, uint32_t layer, kvault
       return fail(Errc::shape_mismatch,
                   message("room for ", out_size_bytes, " bytes, ", wanted_bytes, " are needed"));
     }
-    std::vector<float> rows(n);
-    KVAULT_CHECK(cache->cache.read_rows(LayerIndex(layer), which, Tokens(first_token),
-                                        Tokens(n_token), rows));
-    narrow(rows, type, out);
-    return {};
+    return cache->cache.read_rows(LayerIndex(layer),
+                                  {which,
+                                   first_token,
+                                   n_token,
+                                   static_cast<kvault::RowType>(type),
+                                   {static_cast<std::byte*>(out), wanted_bytes}});
   });
 }
 

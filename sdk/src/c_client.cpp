@@ -192,6 +192,17 @@ kvault_status kvault_client_namespaces(kvault_client* client, kvault_namespace_v
   });
 }
 
+kvault_status kvault_client_remove_namespace(kvault_client* client, kvault_error* error) {
+  return guard(error, [&]() -> Result<> {
+    KVAULT_CHECK(require(client, "client"));
+    if (!client->sessions.empty()) {
+      return fail(Errc::busy,
+                  message(client->sessions.size(), " sessions of this client are open"));
+    }
+    return client->client.remove_namespace();
+  });
+}
+
 void kvault_client_disconnect(kvault_client* client) {
   if (client == nullptr) return;
   for (kvault_session* session : client->sessions) {

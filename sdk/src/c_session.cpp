@@ -118,7 +118,7 @@ kvault_status kvault_session_get_info(const kvault_session* session, kvault_sess
   return guard(error, [&]() -> Result<> {
     KVAULT_CHECK(require_open(session));
     KVAULT_CHECK(require(out_info, "out_info"));
-    *out_info = kvault::c::to_session_info(session->stored->info());
+    *out_info = kvault::c::to_session_info(session->stored->refreshed_info());
     return {};
   });
 }

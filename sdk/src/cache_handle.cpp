@@ -59,10 +59,19 @@ std::vector<std::vector<Half>> to_equalisers(const kvault_cache_options& options
 }  // namespace
 
 Result<SharedDevice> open_device(const kvault_cache_options& options) {
-  if (options.vulkan_device != nullptr) {
-    if (options.device == nullptr) return open_lent_device(*options.vulkan_device);
-    return fail(Errc::invalid_argument, message("a vulkan_device is lent, but the device \"",
-                                                options.device, "\" is named as well"));
+  const bool is_vulkan = options.vulkan_device != nullptr;
+  const bool is_cuda = options.cuda_device != nullptr;
+  if (is_vulkan && is_cuda) {
+    return fail(Errc::invalid_argument, "a vulkan_device and a cuda_device are lent, not one");
+  }
+  if (is_vulkan || is_cuda) {
+    if (options.device != nullptr) {
+      return fail(Errc::invalid_argument,
+                  message("a ", is_vulkan ? "vulkan" : "cuda", "_device is lent, but the device \"",
+                          options.device, "\" is named as well"));
+    }
+    return is_vulkan ? open_lent_device(*options.vulkan_device)
+                     : open_lent_device(*options.cuda_device);
   }
   KVAULT_TRY(std::unique_ptr<Device> device,
              kvault::open_device(options.device == nullptr ? "cpu" : options.device,

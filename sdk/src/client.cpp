@@ -118,6 +118,16 @@ Result<> Client::verify_one(const std::string& session, bool repair, client::Ver
   return {};
 }
 
+Result<> Client::remove_namespace() {
+  KVAULT_CHECK(request(MessageType::remove_namespace,
+                       [](Builder& b) { return wire::CreateRemoveNamespace(b); }));
+  channel_.close();
+  put_records_.clear();
+  open_sessions_.clear();
+  keys_.clear();
+  return {};
+}
+
 Result<> Client::shutdown() {
   KVAULT_CHECK(request(MessageType::shutdown, [](Builder& b) { return wire::CreateShutdown(b); }));
   return {};

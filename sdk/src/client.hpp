@@ -71,6 +71,10 @@ class Client {
   Result<client::VerifyReport> repair(std::string_view name_or_id);
   /// Returns when the daemon has taken the order; it ends once its work is done.
   Result<> shutdown();
+  /// Removes the namespace this client is in with all that is in it, durably; of an encrypted one
+  /// every key is destroyed. The connection ends with it. Errc::busy while others are in it;
+  /// invalid_argument for the shared one.
+  Result<> remove_namespace();
 
   /// Where the connection ends before the answer comes, it and fork_session() connect anew and ask
   /// again.

@@ -4,7 +4,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <vector>
 
 #include "core/base/result.hpp"
 #include "core/os/socket.hpp"
@@ -12,10 +11,10 @@
 
 namespace kvault {
 
-/// A frame that came in.
+/// A frame that came in. It may hold a key.
 struct IncomingFrame {
   wire::FrameHeader header;
-  std::vector<std::byte> body;
+  WipedBytes body;
 };
 
 /// Blocking exchange of frames over a connected socket. Every error ends the channel: what comes

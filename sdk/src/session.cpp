@@ -103,29 +103,49 @@ Result<> StoredCache::reopen() {
   return {};
 }
 
+/// A commit does not say what the session takes then, and few ask.
+const client::SessionInfo& StoredCache::refreshed_info() {
+  if (!is_size_stale_) return info_;
+  const Result<client::Session> session = client_.inspect(to_hex(info_.id));
+  if (!session) return info_;
+  info_.live_bytes = session->info.live_bytes;
+  is_size_stale_ = false;
+  return info_;
+}
+
 /// Finds out what became of a save whose answer never came, and takes it for done if it was.
-Result<> StoredCache::settle_attempt(std::span<const std::uint32_t> all_ids) {
-  if (!attempt_) return {};
+Result<std::optional<std::uint64_t>> StoredCache::settle_attempt(
+    std::span<const std::uint32_t> all_ids) {
+  if (!attempt_) return std::nullopt;
   KVAULT_TRY(const client::Session session, client_.inspect(to_hex(info_.id)));
   const Attempt attempt = *std::exchange(attempt_, std::nullopt);
-  if (session.info.attributes.made_by != attempt.key) return {};
+  if (session.info.attributes.made_by != attempt.key) return std::nullopt;
   info_ = session.info;
   // What was rolled back since does not count.
   kept_.n_token = std::min(info_.n_token, attempt.limit.n_token);
   kept_.n_page = std::min(info_.n_page, attempt.limit.n_page);
   token_ids_.assign(all_ids.begin(), all_ids.begin() + static_cast<std::ptrdiff_t>(kept_.n_token));
-  return {};
+  return attempt.n_page_written;
+}
+
+bool StoredCache::is_saved() const {
+  const std::uint64_t n_token = cache_.n_token().raw;
+  return info_.n_token == n_token && kept_.n_token == n_token && kept_.n_page == info_.n_page;
 }
 
 Result<SaveInfo> StoredCache::save_once(const std::vector<std::uint32_t>& all_ids) {
   KVAULT_CHECK(reopen());
-  KVAULT_CHECK(settle_attempt(all_ids));
+  KVAULT_TRY(const std::optional<std::uint64_t> n_page_made, settle_attempt(all_ids));
+  if (n_page_made && is_saved()) {
+    cache_.keep_states();
+    return SaveInfo{info_.commit_number, info_.n_token, *n_page_made};
+  }
   const Result<std::uint64_t> n_page_written = put_records(all_ids);
   if (!n_page_written) {
     static_cast<void>(client_.drop_records(info_.id));  // what was sent must not join a later save
     return tl::unexpected(n_page_written.error());
   }
-  attempt_ = Attempt{client::new_request_key(), {UINT64_MAX, UINT64_MAX}};
+  attempt_ = Attempt{client::new_request_key(), {UINT64_MAX, UINT64_MAX}, *n_page_written};
   const Result<client::CommitInfo> commit =
       client_.commit(info_.id,
                      {.expected_commit_number = info_.commit_number,
@@ -139,6 +159,7 @@ Result<SaveInfo> StoredCache::save_once(const std::vector<std::uint32_t>& all_id
   info_.commit_number = commit->commit_number;
   info_.n_token = commit->n_token;
   info_.n_page = commit->n_page;
+  is_size_stale_ = true;
   kept_ = {commit->n_token, commit->n_page};
   token_ids_ = all_ids;
   cache_.keep_states();

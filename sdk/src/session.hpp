@@ -27,7 +27,8 @@ struct SessionOptions {
   client::Progress progress;
 };
 
-/// What a save did.
+/// What a save did. Bytes are kvaultd's to tell: 0 where its answer was lost and the save was found
+/// done.
 struct SaveInfo {
   std::uint64_t commit_number = 0;
   std::uint64_t n_token = 0;
@@ -53,6 +54,9 @@ class StoredCache {
 
   Cache& cache() { return cache_; }
   const client::SessionInfo& info() const { return info_; }
+  /// info() with its size on disk asked for anew after a save; as of before where kvaultd does not
+  /// answer.
+  const client::SessionInfo& refreshed_info();
   std::span<const std::uint32_t> token_ids() const { return token_ids_; }
 
   /// Saves everything since the last save. new_token_ids: of tokens [token_ids().size(),
@@ -85,10 +89,14 @@ class StoredCache {
   struct Attempt {
     RequestKey key{};
     Stored limit;  ///< what of it is still part of the cache, if it was made
+    std::uint64_t n_page_written = 0;
   };
   static void cut(Stored& stored, std::uint64_t n_token, std::uint64_t n_page);
   Result<SaveInfo> save_once(const std::vector<std::uint32_t>& all_ids);
-  Result<> settle_attempt(std::span<const std::uint32_t> all_ids);
+  /// How many pages it wrote, if it was made.
+  Result<std::optional<std::uint64_t>> settle_attempt(std::span<const std::uint32_t> all_ids);
+  /// Whether the saved state is what is in the cache.
+  bool is_saved() const;
   /// Takes the lease again, after the client has connected anew.
   Result<> reopen();
   Result<> put(const OutgoingRecord& record);
@@ -98,6 +106,7 @@ class StoredCache {
   SessionDescription description_;
   Cache cache_;
   client::SessionInfo info_;
+  bool is_size_stale_ = false;  ///< live_bytes is as of before a save
   client::Progress progress_;
   std::vector<std::uint32_t> token_ids_;
   Stored kept_;  ///< what of the saved state is still part of the cache

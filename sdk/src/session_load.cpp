@@ -8,7 +8,7 @@ namespace kvault {
 namespace {
 
 /// Layers of fewer bytes are verified sooner than a second thread starts.
-constexpr std::uint64_t kSharedBytes = 64U << 10U;
+constexpr std::uint64_t kSharedBytes = 4U << 20U;
 
 }  // namespace
 

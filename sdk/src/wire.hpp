@@ -9,6 +9,7 @@
 #include <flatbuffers/flatbuffers.h>
 
 #include "core/base/result.hpp"
+#include "core/seal/wiped_bytes.hpp"
 #include "kvault_wire_generated.h"
 
 /// Frames and limits of the protocol, shared by the daemon and the client. The book of the
@@ -82,8 +83,20 @@ std::array<std::byte, kHeaderSize> encode(const FrameHeader& header);
 /// A type this build does not know passes: it is answered, not fatal.
 Result<FrameHeader> decode_header(std::span<const std::byte> bytes);
 
-/// A whole frame, header and body, ready to be sent.
-using Frame = std::vector<std::byte>;
+/// A whole frame, header and body, ready to be sent. It may hold a token or a key.
+using Frame = WipedBytes;
+
+/// The memory in which a message is built, likewise.
+class MessageMemory final : public flatbuffers::Allocator {
+ public:
+  std::uint8_t* allocate(std::size_t size) override { return allocator_.allocate(size); }
+  void deallocate(std::uint8_t* memory, std::size_t size) override {
+    allocator_.deallocate(memory, size);
+  }
+
+ private:
+  WipingAllocator<std::uint8_t> allocator_;
+};
 
 /// `header` with the size of `body`, then `body`. Errc::limit_exceeded above kBodySizeMax.
 Result<Frame> make_frame(FrameHeader header, std::span<const std::byte> body);
@@ -91,7 +104,8 @@ Result<Frame> make_frame(FrameHeader header, std::span<const std::byte> body);
 /// The frame of a message: `make(builder)` returns the offset of its root table.
 template <class Make>
 Result<Frame> make_message(const FrameHeader& header, Make make) {
-  flatbuffers::FlatBufferBuilder builder(1024);
+  MessageMemory memory;
+  flatbuffers::FlatBufferBuilder builder(1024, &memory);
   builder.Finish(make(builder));
   return make_frame(header,
                     std::as_bytes(std::span(builder.GetBufferPointer(), builder.GetSize())));

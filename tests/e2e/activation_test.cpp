@@ -1,9 +1,15 @@
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 
 #include <filesystem>
+#include <fstream>
 #include <future>
+#include <optional>
 #include <string>
 
 #include "core/os/file.hpp"
@@ -11,6 +17,7 @@
 #include "core/os/socket.hpp"
 #include "tests/e2e/daemon_process.hpp"
 #include "tests/support/chat.hpp"
+#include "tests/support/skip.hpp"
 
 // How kvaultd comes and goes: with a socket that systemd passes, and in place of an older kvaultd.
 
@@ -109,6 +116,83 @@ TEST_CASE("short: replace: a kvaultd takes the place of another, and clients con
   test::Daemon third(directory.path());
   CHECK(third.wait() == 2);
   CHECK(again.ping());
+}
+
+namespace {
+
+bool has(const char* program) {
+  return std::system((std::string("command -v ") + program + " >/dev/null").c_str()) == 0;
+}
+
+}  // namespace
+
+TEST_CASE("activation: systemd's own tool starts kvaultd for the first client") {
+  if (!has("systemd-socket-activate")) KVAULT_TEST_SKIP("there is no systemd-socket-activate");
+  const test::TemporaryDirectory directory;
+  const std::string path = socket_path_in(directory.path()).native();
+  const std::string data = (directory.path() / "data").native();
+  std::string command = "umask 077; exec systemd-socket-activate -l '" + path + "' '" +
+                        KVAULT_TEST_KVAULTD + "' --data-dir '" + data + "' --socket '" + path +
+                        "' --idle-exit 1 2>'" + (directory.path() / "log").native() + "'";
+  std::string shell = "/bin/sh";
+  std::string flag = "-c";
+  char* const argv[] = {shell.data(), flag.data(), command.data(), nullptr};
+  pid_t pid = 0;
+  REQUIRE(::posix_spawn(&pid, argv[0], nullptr, nullptr, argv, environ) == 0);
+  ClientOptions options;
+  options.socket_path = path;
+  options.data_directory = data;
+  options.auto_start = false;
+  std::optional<Client> client;
+  for (int i = 0; i < 1000 && !client; ++i) {
+    auto connected = Client::connect(options);
+    if (connected) client.emplace(std::move(*connected));
+    ::poll(nullptr, 0, 10);
+  }
+  const bool is_served = client && client->create_session(description("chat")).has_value();
+  CHECK(is_served);
+  client.reset();
+  if (!is_served) ::kill(pid, SIGKILL);
+  int status = -1;
+  REQUIRE(::waitpid(pid, &status, 0) == pid);  // it ends a second after its last client
+  CHECK((WIFEXITED(status) && WEXITSTATUS(status) == 0));
+  CHECK(std::filesystem::is_socket(path));
+}
+
+TEST_CASE("activation: systemd finds no fault in the units") {
+  if (!has("systemd-analyze")) KVAULT_TEST_SKIP("there is no systemd-analyze");
+  const test::TemporaryDirectory directory;
+  const std::filesystem::path units =
+      std::filesystem::path(KVAULT_TEST_SOURCE_DIR) / "packaging/systemd";
+  const std::filesystem::path programs = std::filesystem::path(KVAULT_TEST_KVAULTD).parent_path();
+  const auto text_of = [](const std::filesystem::path& path) {
+    std::ifstream file(path);
+    return std::string{std::istreambuf_iterator<char>(file), {}};
+  };
+  std::string service = text_of(units / "kvaultd.service.in");
+  const std::string placeholder = "@KVAULT_FULL_BINDIR@";
+  REQUIRE(service.find(placeholder) != std::string::npos);
+  service.replace(service.find(placeholder), placeholder.size(), programs.native());
+  std::ofstream(directory.path() / "kvaultd.service") << service;
+  std::filesystem::copy(units / "kvaultd.socket", directory.path());
+  const auto verify = [&] {
+    const std::string folder = directory.path().native();
+    const int status =
+        std::system(("cd '" + folder + "' && XDG_RUNTIME_DIR='" + folder +
+                     "' timeout 60 systemd-analyze --man=no --user verify ./kvaultd.service "
+                     "./kvaultd.socket >out 2>&1")
+                        .c_str());
+    const std::string said = text_of(directory.path() / "out");
+    return (WIFEXITED(status) && WEXITSTATUS(status) == 0 ? "" : "failed: ") + said;
+  };
+  const std::string said = verify();
+  if (said.find("Failed to initialize manager") != std::string::npos) {
+    KVAULT_TEST_SKIP("systemd-analyze cannot run here");
+  }
+  CHECK(said == "");
+  // It would have found one.
+  std::ofstream(directory.path() / "kvaultd.service", std::ios::app) << "NoSuchWord=yes\n";
+  CHECK(verify().find("NoSuchWord") != std::string::npos);
 }
 
 }  // namespace kvault

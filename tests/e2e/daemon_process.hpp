@@ -44,6 +44,8 @@ class Daemon {
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, 2, log_path().c_str(), O_WRONLY | O_CREAT | O_APPEND,
                                      0600);
+    // Also its output: whoever waits for the test's own to end does not wait for kvaultd.
+    posix_spawn_file_actions_adddup2(&actions, 2, 1);
     if (passed_descriptor >= 0) {
       posix_spawn_file_actions_adddup2(&actions, passed_descriptor, 3);
     }

@@ -1,87 +1,21 @@
 #include <doctest/doctest.h>
 #include <poll.h>
 
-#include <algorithm>
-#include <filesystem>
 #include <fstream>
-#include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
-#include "sdk/src/session.hpp"
 #include "sdk/src/session_export.hpp"
 #include "sdk/src/session_import.hpp"
-#include "tests/e2e/daemon_process.hpp"
+#include "tests/e2e/namespace_case.hpp"
 #include "tests/e2e/raw_client.hpp"
-#include "tests/support/chat.hpp"
 
-// Apps in namespaces of their own, with and without encryption; requests that are sent again, are
-// too late, or are taken back.
+// Apps in namespaces of their own, with and without encryption.
 
 namespace kvault {
-namespace {
 
+using namespace test::namespaces;
 using test::Chat;
-namespace fs = std::filesystem;
-
-SecretKey token_of(std::uint8_t seed) {
-  return SecretKey::from_bytes(std::vector<std::byte>(kSecretKeySize, std::byte{seed})).value();
-}
-
-ClientOptions in_namespace(const test::Daemon& daemon, const std::string& name, std::uint8_t seed,
-                           NamespaceCreation create = NamespaceCreation::none) {
-  ClientOptions options = daemon.client_options();
-  options.name_space = {name, token_of(seed), create};
-  return options;
-}
-
-/// Full attention, coded; a sliding window; a recurrent layer.
-Chat mixed_chat(std::uint64_t seed) {
-  CacheOptions options = test::cache_options(Scheme::tq4, Scheme::tq3);
-  LayerSpec window = options.shape.layers[0];
-  window.kind = LayerKind::sliding_window;
-  window.window = 200;
-  window.key_scheme = window.value_scheme = Scheme::raw;
-  options.shape.layers.push_back(window);
-  options.shape.layers.push_back({.kind = LayerKind::recurrent});
-  return test::make_chat(options, 1000, seed);
-}
-
-Result<std::unique_ptr<StoredCache>> open(Client& client, Device& device, const Chat& chat,
-                                          const std::string& name, bool stream = false) {
-  SessionOptions options;
-  options.description = {name, {{"weights", "abc"}}, chat.options.shape};
-  options.cache = chat.options;
-  options.create = true;
-  options.stream = stream;
-  return StoredCache::open(client, device, std::move(options));
-}
-
-std::vector<std::uint32_t> ids(std::uint64_t first, std::uint64_t last) {
-  std::vector<std::uint32_t> values;
-  for (std::uint64_t token = first; token < last; ++token) {
-    values.push_back(static_cast<std::uint32_t>(token * 7 + 1));
-  }
-  return values;
-}
-
-void feed_to(StoredCache& stored, const Chat& chat, std::uint64_t last) {
-  Cache& cache = stored.cache();
-  test::feed(cache, chat, cache.n_token().raw, last, 100);
-  for (std::uint32_t layer = 0; layer < cache.n_layer(); ++layer) {
-    if (chat.options.shape.layers[layer].kind != LayerKind::recurrent) continue;
-    const std::vector<std::byte> state(64, static_cast<std::byte>(last % 251));
-    REQUIRE(cache.set_state(LayerIndex(layer), Tokens(last), state));
-  }
-}
-
-void wait_until_ready(const test::Daemon& daemon) {
-  const Client ready = daemon.connect();
-  CHECK(!ready.is_encrypted());
-}
-
-}  // namespace
 
 TEST_CASE("short: namespace: apps see their own sessions alone") {
   const test::TemporaryDirectory directory;
@@ -253,132 +187,6 @@ TEST_CASE("short: namespace: a Hello that is none of one") {
     ::poll(nullptr, 0, 10);
   }
   CHECK(shared.stats()->namespaces.back().n_client == 0);
-}
-
-namespace {
-
-wire::Frame creation(std::uint64_t id, const std::string& name) {
-  const Chat chat = mixed_chat(4);
-  const SessionDescription description{name, {{"weights", "abc"}}, chat.options.shape};
-  return wire::make_message(
-             {.version = 1, .type = wire::MessageType::create_session, .request_id = id},
-             [&](wire::Builder& builder) {
-               return wire::CreateCreateSession(builder, wire::to_wire(builder, description));
-             })
-      .value();
-}
-
-wire::Frame cancellation(std::uint64_t id, std::uint64_t request) {
-  return wire::make_message(
-             {.version = 1, .type = wire::MessageType::cancel, .request_id = id},
-             [&](wire::Builder& builder) { return wire::CreateCancel(builder, request); })
-      .value();
-}
-
-/// Sends all frames in one go, so that the daemon has read the last one long before the first is
-/// done, and takes as many answers; the error of the one to `request`, if it is one.
-std::optional<Error> error_among(test::RawClient& raw, const std::vector<wire::Frame>& frames,
-                                 std::uint64_t request) {
-  std::vector<std::byte> bytes;
-  for (const wire::Frame& frame : frames) bytes.insert(bytes.end(), frame.begin(), frame.end());
-  REQUIRE(raw.send(bytes));
-  std::optional<Error> error;
-  for (std::size_t i = 0; i < frames.size(); ++i) {
-    const auto frame = raw.receive();
-    REQUIRE(frame.has_value());
-    if (frame->header.request_id == request) {
-      if (frame->header.is_error()) error = wire::decode_refusal(frame->body);
-    } else {
-      CHECK(!frame->header.is_error());
-    }
-  }
-  return error;
-}
-
-}  // namespace
-
-TEST_CASE("short: requests: too late or taken back, they are not done") {
-  const test::TemporaryDirectory directory;
-  const test::Daemon daemon(directory.path());
-  wait_until_ready(daemon);
-  test::RawClient raw(daemon);
-  raw.hello();
-  REQUIRE(raw.receive().has_value());
-  Client client = daemon.connect();
-  // A fast disk may do all that is before the last request in no time; then it is tried again.
-  bool was_cancelled = false;
-  bool was_late = false;
-  for (std::uint64_t round = 1; round <= 50 && !(was_cancelled && was_late); ++round) {
-    const std::uint64_t id = 1000 * round;
-    std::vector<wire::Frame> frames;
-    for (std::uint64_t i = 0; i < 26; ++i)
-      frames.push_back(creation(id + i, message(round, ".", i)));
-    const std::string taken_back = message("taken back ", round);
-    frames.push_back(creation(id + 100, taken_back));
-    frames.push_back(cancellation(id + 101, id + 100));
-    frames.push_back(cancellation(id + 102, 999'999));
-    const std::optional<Error> cancelled = error_among(raw, frames, id + 100);
-    if (cancelled) CHECK(cancelled->code == Errc::cancelled);
-    CHECK(client.inspect(taken_back).has_value() == !cancelled);
-    was_cancelled = was_cancelled || cancelled;
-
-    frames.clear();
-    for (std::uint64_t i = 0; i < 26; ++i) {
-      frames.push_back(creation(id + 200 + i, message(round, ".", 200 + i)));
-    }
-    const std::string too_late = message("too late ", round);
-    frames.push_back(creation(id + 300, too_late));
-    frames.back()[24] = std::byte{1};  // a millisecond
-    const std::optional<Error> late = error_among(raw, frames, id + 300);
-    if (late) CHECK(late->code == Errc::timeout);
-    CHECK(client.inspect(too_late).has_value() == !late);
-    was_late = was_late || late;
-  }
-  CHECK(was_cancelled);
-  CHECK(was_late);
-}
-
-TEST_CASE("short: requests: a save goes on under the next kvaultd") {
-  const Chat chat = mixed_chat(19);
-  const auto device = test::open_cpu();
-  Cache fresh = test::make_cache(*device, chat);
-  test::feed(fresh, chat, 0, 850, 100);
-  const std::vector<float> expected = test::feed(fresh, chat, 850, 1000, 30);
-  for (const bool is_encrypted : {false, true}) {
-    CAPTURE(is_encrypted);
-    const test::TemporaryDirectory directory;
-    auto daemon = std::make_unique<test::Daemon>(directory.path());
-    wait_until_ready(*daemon);
-    ClientOptions options = daemon->client_options();
-    if (is_encrypted) {
-      options = in_namespace(*daemon, "app", 1, NamespaceCreation::encrypted);
-    }
-    auto client = Client::connect(options);
-    REQUIRE(client);
-    {
-      auto stored = open(*client, *device, chat, "chat");
-      REQUIRE(stored);
-      feed_to(**stored, chat, 400);
-      REQUIRE((*stored)->save(ids(0, 400)));
-      daemon.reset();
-      feed_to(**stored, chat, 850);
-      const auto failed = (*stored)->save(ids(400, 850));
-      REQUIRE(!failed);
-      CHECK(failed.error().code == Errc::disconnected);
-      daemon = std::make_unique<test::Daemon>(directory.path());
-      wait_until_ready(*daemon);
-      const auto saved = (*stored)->save(ids(400, 850));
-      if (!saved) FAIL(saved.error().message);
-      CHECK(saved->commit_number == 2);
-      daemon->kill();
-      daemon = std::make_unique<test::Daemon>(directory.path());
-      wait_until_ready(*daemon);
-      CHECK(client->fork_session("chat", 850, "fork"));
-    }
-    auto stored = open(*client, *device, chat, "fork");
-    if (!stored) FAIL(stored.error().message);
-    CHECK(test::same_bits(test::feed((*stored)->cache(), chat, 850, 1000, 30), expected));
-  }
 }
 
 }  // namespace kvault

@@ -27,6 +27,16 @@ std::vector<std::int32_t> slice(const std::vector<std::int32_t>& tokens, std::si
           tokens.begin() + static_cast<std::ptrdiff_t>(last)};
 }
 
+std::vector<kvault_session_info> sessions_of(const Vault& vault) {
+  std::vector<kvault_session_info> sessions;
+  const auto visit = [](const kvault_session_info* info, void* user) -> int {
+    static_cast<std::vector<kvault_session_info>*>(user)->push_back(*info);
+    return 1;
+  };
+  REQUIRE(kvault_client_list(vault.client(), visit, &sessions, nullptr) == KVAULT_OK);
+  return sessions;
+}
+
 TEST_CASE("Each turn copies and writes its own tokens, and the whole is what it would be at once") {
   const Llama* const llama = Llama::get();
   if (llama == nullptr) return;
@@ -54,7 +64,11 @@ TEST_CASE("Each turn copies and writes its own tokens, and the whole is what it 
     LlamaContext fresh(*desk.model, {});
     std::vector<std::int32_t> prompt = tokens;
     prompt.push_back(90);
-    CHECK(chat.resume(fresh.sequence(), prompt).n_token_reused == tokens.size());
+    const auto resumed = chat.resume(fresh.sequence(), prompt);
+    CHECK(resumed.n_token_reused == tokens.size());
+    // The session is open since before the first of the saves; what it takes is as of the last.
+    REQUIRE(sessions_of(desk.vault).size() == 1);
+    CHECK(resumed.stored_bytes == sessions_of(desk.vault)[0].stored_size_bytes);
     if (!tiny.slides) {
       CHECK(fresh.state() == context.state());
       CHECK(max_difference(context.decode({90}), fresh.decode({90})) == 0);
@@ -207,6 +221,37 @@ TEST_CASE("A sequence with a hole, or ids that are not its own, is never joined 
   left.push_back(91);
   CHECK(chat.resume(fresh.sequence(), left).n_token_reused == left.size() - 1);
   CHECK(max_difference(context.decode({91}), fresh.decode({91})) < 0.02F);
+}
+
+TEST_CASE("A first save that is cancelled leaves no session, a later one the chat as it was") {
+  const Llama* const llama = Llama::get();
+  if (llama == nullptr) return;
+  Desk desk(*llama, tiny_models()[0]);
+  const std::vector<std::int32_t> tokens = random_tokens(600, 27);
+  LlamaContext context(*desk.model, {});
+  static_cast<void>(context.decode(slice(tokens, 0, 400)));
+  bool goes_on = false;
+  const auto progress = [](std::uint64_t, std::uint64_t, void* user) -> int {
+    return *static_cast<const bool*>(user) ? 1 : 0;
+  };
+  KeptChat chat(desk.vault, *desk.file, *llama, "chat", "k4v4", progress, &goes_on);
+  const auto save = [&](std::size_t n) {
+    const kvault_llama_sequence sequence = context.sequence(1);
+    kvault_error error{};
+    return kvault_llama_save(chat.handle(), &sequence, tokens.data(), n, nullptr, &error);
+  };
+  CHECK(save(400) == KVAULT_CANCELLED);
+  CHECK(sessions_of(desk.vault).empty());
+  goes_on = true;
+  CHECK(save(400) == KVAULT_OK);
+  static_cast<void>(context.decode(slice(tokens, 400, 600)));
+  goes_on = false;
+  CHECK(save(600) == KVAULT_CANCELLED);
+  CHECK(sessions_of(desk.vault).size() == 1);
+  CHECK(chat.tokens() == slice(tokens, 0, 400));
+  goes_on = true;
+  CHECK(save(600) == KVAULT_OK);
+  CHECK(chat.tokens() == tokens);
 }
 
 TEST_CASE("A prompt that begins like a saved chat is given its beginning") {

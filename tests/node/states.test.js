@@ -146,6 +146,7 @@ test('a cancelled save leaves the chat as it was, and the event loop runs during
       { signal: controller.signal, onProgress: () => controller.abort() });
     await assert.rejects(cancelled, { code: 'cancelled' });
     assert.equal((await chat.tokens()).length, 0);
+    assert.deepEqual(await client.list(), [], 'nothing is left of a first save');
     let n = 0;
     let goesOn = true;
     const tick = () => { if (goesOn) setImmediate(tick, ++n); };

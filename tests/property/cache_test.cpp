@@ -234,6 +234,43 @@ TEST_CASE("a hybrid model: sliding window, recurrent and empty layers go along")
   CHECK(kept->n_token.raw == 0);
 }
 
+TEST_CASE("rows come back in any row type, whatever stretch is asked for") {
+  const auto device = test::open_cpu();
+  for (const Scheme scheme : {Scheme::tq4, Scheme::q8, Scheme::raw}) {
+    const Chat chat = test::make_chat(test::cache_options(scheme, scheme), 2500, 53);
+    Cache cache = test::make_cache(*device, chat);
+    test::feed(cache, chat, 0, 2500, 333);
+    for (const Side side : {Side::key, Side::value}) {
+      // 2500 tokens are several batches of pages; the others begin and end within one.
+      for (const auto& [first, n] : std::vector<std::pair<std::uint64_t, std::uint64_t>>{
+               {0, 2500}, {0, 0}, {100, 1}, {127, 2}, {130, 126}, {200, 2000}, {2300, 200}}) {
+        CAPTURE(first);
+        CAPTURE(n);
+        const std::size_t n_element = n * (side == Side::key ? chat.key_size() : chat.value_size());
+        std::vector<float> floats(n_element);
+        std::vector<Half> halves(n_element);
+        std::vector<BFloat16> brains(n_element);
+        REQUIRE(cache.read_rows(LayerIndex(0), side, Tokens(first), Tokens(n), floats));
+        REQUIRE(cache.read_rows(LayerIndex(0), {side, first, n, RowType::f16,
+                                                std::as_writable_bytes(std::span(halves))}));
+        REQUIRE(cache.read_rows(LayerIndex(0), {side, first, n, RowType::bf16,
+                                                std::as_writable_bytes(std::span(brains))}));
+        std::size_t n_wrong = 0;
+        for (std::size_t i = 0; i < n_element; ++i) {
+          n_wrong += halves[i] != to_half(floats[i]) || brains[i] != to_bfloat16(floats[i]);
+        }
+        CHECK(n_wrong == 0);
+        if (n == 0) continue;
+        // The whole in one is what the token rows are one by one.
+        std::vector<float> last(n_element / n);
+        REQUIRE(cache.read_rows(LayerIndex(0), side, Tokens(first + n - 1), Tokens(1), last));
+        CHECK(std::equal(last.begin(), last.end(),
+                         floats.end() - static_cast<std::ptrdiff_t>(last.size())));
+      }
+    }
+  }
+}
+
 TEST_CASE("every bad input is answered with the offending numbers, and changes nothing") {
   const auto device = test::open_cpu();
   Chat chat = test::make_chat(test::cache_options(Scheme::tq4, Scheme::tq4), 300, 31);

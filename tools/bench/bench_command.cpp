@@ -24,7 +24,7 @@ the next of as many layers as fill --set-bytes, so that K and V come from memory
   us           median of one call on one layer; encode, reconstruct: of one page, all kv heads
   of memory's  stored bytes per second against what plain reading of the same memory reaches;
                not of a GPU's memory, which no verb only copies: look at "f16 x" there
-  of ports'    the same against the integer dots alone (avx2, avx512)
+  of ports'    the same against the integer dots alone (not of scalar and neon)
 
 Examples:
   kvault-bench                                      decode at 16384 tokens, k4v4 against f16
@@ -79,8 +79,9 @@ void add_device_options(CLI::App& app, BenchOptions& options) {
       ->type_name("N,...")
       ->capture_default_str()
       ->check(whole_number(1));
-  app.add_option("--instruction-set", options.instruction_sets,
-                 "avx512, avx2, neon or scalar; by default the best of this processor")
+  app.add_option(
+         "--instruction-set", options.instruction_sets,
+         "amx, avx512, avx_vnni, avx2, neon or scalar; by default the best of this processor")
       ->delimiter(',')
       ->type_name("NAME,...");
   add_device_option(app, options.device);

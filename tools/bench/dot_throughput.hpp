@@ -6,8 +6,8 @@
 namespace kvault::tools {
 
 /// How fast one core gets through the integer dots of an instruction set's kernels when nothing
-/// else is asked of it: VPDPBUSD on avx512, VPMADDWD with a VPADDD on avx2. A visit's time is that
-/// of 10^6 of them.
+/// else is asked of it: VPDPBUSD on avx512, VPMADDWD with a VPADDD on avx2, VPDPWSSD on avx_vnni, a
+/// row of TDPBUSD on amx. A visit's time is that of 10^6 of them.
 class DotThroughput final : public Variant {
  public:
   /// pre: has_dots(set), and the processor supports it

@@ -29,7 +29,10 @@ double dots_per_pair(cpu::InstructionSet set, std::uint32_t n_row, std::uint32_t
   switch (set) {
     case cpu::InstructionSet::avx512:
       return n_product * 2 / 64;
+    case cpu::InstructionSet::amx:
+      return n_product * 2 / 1024;
     case cpu::InstructionSet::avx2:
+    case cpu::InstructionSet::avx_vnni:
       return n_product / 16;
     case cpu::InstructionSet::scalar:
     case cpu::InstructionSet::neon:

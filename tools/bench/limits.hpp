@@ -24,7 +24,8 @@ std::uint64_t page_f16_size_bytes(const BenchShape& shape);
 
 /// Integer dot instructions for one pair and `n_row` query rows: 16-bit queries and probabilities
 /// against its codes. avx512: 64 products of bytes, in two passes, one per byte of the 16 bits;
-/// avx2: 16 products of 16 bits, each with an addition. 0 for sets whose kernels have none.
+/// amx: the same 1024 at a time, which is one row of a tile product; avx2: 16 products of 16 bits,
+/// each with an addition, and avx_vnni the same in one. 0 for sets whose kernels have none.
 double dots_per_pair(cpu::InstructionSet set, std::uint32_t n_row, std::uint32_t head_dim);
 
 /// The stored bytes per second at which the dots alone fill `n_thread` cores.

@@ -48,6 +48,7 @@ _kvault() {
     --new) return ;;
     --only) return ;;
     --recall) return ;;
+    --remove) return ;;
     --rounds) return ;;
     --rows) return ;;
     --scale) return ;;
@@ -71,13 +72,13 @@ _kvault() {
     case "${COMP_WORDS[1]}" in
       demo) words="--help --n-token --preset --model --device --json --keep" ;;
       run) words="--help --model --preset --n-token --chunk --row-type --device --json" ;;
-      eval) words="--help --model --preset --codec-only --stress --n-token --baseline --recall --threads --json --details --all --only --render" ;;
+      eval) words="--help --model --preset --codec-only --stress --n-token --baseline --recall --threads --json --details --all --only --paper --render" ;;
       attend) words="--help --k --v --q --preset --device --causal --window --mask --valid-length --softcap --sparse-values --sparse-tokens --scale --equalise --raw-pages --chunk --threads --out --lse --check --json" ;;
       roundtrip) words="--help --input --side --scheme --rule --equalise --centre --no-centre --device --threads --out --json" ;;
       sessions) words="--help --label --socket --data-dir --namespace --token-file --no-auto-start --json" ;;
       show) words="--help --socket --data-dir --namespace --token-file --no-auto-start --json" ;;
       rm) words="--help --destroy --socket --data-dir --namespace --token-file --no-auto-start --json" ;;
-      namespaces) words="--help --socket --data-dir --namespace --token-file --no-auto-start --json --new --encrypt" ;;
+      namespaces) words="--help --socket --data-dir --namespace --token-file --no-auto-start --json --new --encrypt --remove --yes" ;;
       fork) words="--help --at --socket --data-dir --namespace --token-file --no-auto-start --json" ;;
       export) words="--help --socket --data-dir --namespace --token-file --no-auto-start --json" ;;
       import) words="--help --name --socket --data-dir --namespace --token-file --no-auto-start --json" ;;

@@ -10,6 +10,7 @@
 #include "tools/cli/report.hpp"
 #include "tools/eval/eval_report.hpp"
 #include "tools/eval/lab.hpp"
+#include "tools/eval/paper_report.hpp"
 #include "tools/eval/quality_pages.hpp"
 #include "tools/eval/table_run.hpp"
 
@@ -24,6 +25,7 @@ struct EvalOptions {
   bool codec_only = false;
   bool json = false;
   bool details = false;
+  bool paper = false;
   std::string all;     ///< directory of the whole table; empty: one scheme
   std::string render;  ///< directory of figures to make pages of
   std::string filter;  ///< of the whole table: only schemes that hold this
@@ -70,6 +72,10 @@ Result<int> run_all(const EvalOptions& options) {
 }
 
 Result<int> run(const EvalOptions& options) {
+  if (options.paper) {
+    eval::print_paper_table(options.json);
+    return kExitDone;
+  }
   if (!options.render.empty()) return render(options);
   if (!options.all.empty()) return run_all(options);
   KVAULT_TRY(eval::Lab lab, eval::Lab::open(options.lab));
@@ -132,6 +138,8 @@ void add_eval_command(CLI::App& app, int& exit_code) {
       ->type_name("DIR");
   command->add_option("--only", options->filter,
                       "Of --all: runs that hold this text, as TABLE:SCHEME (codec-only:k4v4)");
+  command->add_flag("--paper", options->paper,
+                    "Print the table of distortions of TurboQuant's paper, measured; no model");
   command->add_option("--render", options->render, "Only make the pages of DIR/quality.json anew")
       ->type_name("DIR");
   std::string footer = "Names beside the presets:\n";
@@ -141,7 +149,9 @@ void add_eval_command(CLI::App& app, int& exit_code) {
   footer += message("Options, of one side behind `k.` or `v.`:\n", eval::scheme_options_help(),
                     "\nExamples:\n  kvault eval --model DIR --preset k3v3 --codec-only\n"
                     "  kvault eval --model DIR --preset k3v3,code=trellis --baseline rotated-q4_0\n"
-                    "  kvault eval --model DIR --preset k4v4 --stress 4 --json");
+                    "  kvault eval --model DIR --preset k4v4 --stress 4 --json\n"
+                    "  kvault eval --model DIR --all figures/\n"
+                    "  kvault eval --paper");
   command->footer(footer);
   command->callback([options, &exit_code] { exit_code = finish(run(*options)); });
 }

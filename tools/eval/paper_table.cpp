@@ -3,6 +3,7 @@
 #include <cmath>
 #include <memory>
 #include <numbers>
+#include <numeric>
 
 #include "tools/eval/codecs/code_shelf.hpp"
 #include "tools/eval/codecs/qjl.hpp"
@@ -32,22 +33,32 @@ std::vector<float> unit_vectors(std::uint32_t dim, std::uint32_t n, tools::Rando
   return rows;
 }
 
-/// Mean over vectors of <q, x~ - x>^2, or of |x~ - x|^2 where there are no queries.
-double mean_square(std::span<const float> rows, std::span<const float> coded,
-                   std::span<const float> queries, std::uint32_t dim) {
+std::vector<double> misses_of(std::span<const float> rows, std::span<const float> coded) {
+  std::vector<double> misses(rows.size());
+  for (std::size_t i = 0; i < rows.size(); ++i) misses[i] = double{coded[i]} - double{rows[i]};
+  return misses;
+}
+
+/// Mean over vectors of |x~ - x|^2.
+double mean_square(std::span<const double> misses, std::uint32_t dim) {
+  const double sum = std::inner_product(misses.begin(), misses.end(), misses.begin(), 0.0);
+  return sum / (static_cast<double>(misses.size()) / dim);
+}
+
+/// Mean over vectors, and over several queries each, of <q, x~ - x>^2.
+double mean_square_product(std::span<const double> misses, std::span<const float> queries,
+                           std::uint32_t dim) {
+  constexpr std::size_t kQueries = 16;
+  const std::size_t n = misses.size() / dim;
   double sum = 0;
-  const std::size_t n = rows.size() / dim;
-  for (std::size_t v = 0; v < n; ++v) {
+  for (std::size_t v = 0; v < n * kQueries; ++v) {
+    const std::span<const double> miss = misses.subspan(v % n * dim, dim);
+    const std::span<const float> query = queries.subspan((v % n + v / n) % n * dim, dim);
     double product = 0;
-    double square = 0;
-    for (std::size_t i = v * dim; i < (v + 1) * dim; ++i) {
-      const double miss = double{coded[i]} - double{rows[i]};
-      square += miss * miss;
-      if (!queries.empty()) product += miss * double{queries[i]};
-    }
-    sum += queries.empty() ? square : product * product;
+    for (std::size_t i = 0; i < dim; ++i) product += miss[i] * double{query[i]};
+    sum += product * product;
   }
-  return sum / static_cast<double>(n);
+  return sum / static_cast<double>(n * kQueries);
 }
 
 std::shared_ptr<const TurboCodec> codec_of(std::uint32_t bits, std::uint32_t dim,
@@ -94,12 +105,13 @@ std::vector<PaperRow> paper_table(std::uint32_t dim, std::uint32_t n_vector) {
     PaperRow row{.bits = bits};
     for (std::uint64_t seed = 1; seed <= kSketches; ++seed) {
       Qjl(less, kSeed + seed).code(in, coded);
-      row.prod_times_dim += dim * mean_square(rows, coded, queries, dim) / kSketches;
+      row.prod_times_dim +=
+          dim * mean_square_product(misses_of(rows, coded), queries, dim) / kSketches;
     }
     row.exact_prod_times_dim = std::numbers::pi / 2 * less_mse;
     const std::shared_ptr<const TurboCodec> codec = codec_of(bits, dim, shelf);
     codec->code(in, coded);
-    row.mse = mean_square(rows, coded, {}, dim);
+    row.mse = mean_square(misses_of(rows, coded), dim);
     row.exact_mse = lloyd_max_on_sphere(bits, dim).mse;
     table.push_back(row);
     less = codec;

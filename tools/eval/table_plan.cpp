@@ -1,7 +1,5 @@
 #include "tools/eval/table_plan.hpp"
 
-#include <string_view>
-
 namespace kvault::eval {
 namespace {
 
@@ -103,20 +101,9 @@ void add_sweep(const Sweep& sweep, std::vector<PlannedRun>& plan) {
   }
 }
 
-/// Schemes that the mild stress and the hard one, live, leave out: those that add little.
-bool is_left_out(const Group& group, std::string_view scheme, Mode mode, std::uint32_t stress) {
-  if (stress == 0 || (stress == 4 && mode == Mode::codec_only)) return false;
-  const std::string_view name = group.name;
-  const bool is_rival = name == "rival" || name == "TurboQuant";
-  if (mode == Mode::live) return name != "preset" && scheme != "rotated-q4_0" && scheme != "tq4";
-  return name == "allocated" ||
-         (is_rival && name != "TurboQuant" && scheme != "rotated-q4_0" && scheme != "q4_0");
-}
-
 void add_table(Mode mode, std::uint32_t stress, std::vector<PlannedRun>& plan) {
   for (const Group& group : table_groups()) {
     for (const char* const scheme : group.schemes) {
-      if (is_left_out(group, scheme, mode, stress)) continue;
       plan.push_back({.table = mode == Mode::live ? "live" : "codec-only",
                       .group = group.name,
                       .scheme = scheme,

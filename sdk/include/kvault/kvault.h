@@ -129,6 +129,8 @@ typedef enum kvault_raw_pages {
 
 /* A VkDevice that the engine owns and lends: kvault_vulkan.h. */
 typedef struct kvault_vulkan_device kvault_vulkan_device;
+/* A CUDA context and stream that the engine owns and lends: kvault_cuda.h. */
+typedef struct kvault_cuda_device kvault_cuda_device;
 
 typedef struct kvault_cache_options {
   uint32_t struct_size;
@@ -143,11 +145,12 @@ typedef struct kvault_cache_options {
   uint32_t n_thread;         /* of the cpu device; 0 = one per core */
   uint32_t centre_values;    /* 1: values are centred per page as keys are */
   const kvault_vulkan_device* vulkan_device; /* NULL, or the device; `device` is NULL then */
+  const kvault_cuda_device* cuda_device;     /* likewise; at most one of the three is given */
 } kvault_cache_options;
 #define KVAULT_CACHE_OPTIONS_INIT                                                     \
   {                                                                                   \
     sizeof(kvault_cache_options), 0, NULL, (kvault_row_type)0, KVAULT_EQUALISE_LEARN, \
-        KVAULT_RAW_SINK_AND_TAIL, NULL, 0, NULL, 0, 0, NULL                           \
+        KVAULT_RAW_SINK_AND_TAIL, NULL, 0, NULL, 0, 0, NULL, NULL                     \
   }
 
 KVAULT_API kvault_status kvault_cache_create(const kvault_cache_options* options,
@@ -352,6 +355,12 @@ KVAULT_API kvault_status kvault_client_namespaces(kvault_client* client,
                                                   kvault_namespace_visitor visitor, void* user,
                                                   kvault_error* error);
 
+/* Removes the namespace that this client is in, with every session in it, durably; of an encrypted
+ * one all keys are destroyed first, and nobody can read its payload again. The connection ends with
+ * it, and nothing but kvault_client_disconnect is of use then. BUSY while another client is in the
+ * namespace, or sessions of this one are open; INVALID_ARGUMENT in the shared one. */
+KVAULT_API kvault_status kvault_client_remove_namespace(kvault_client* client, kvault_error* error);
+
 /* What kvault_client_update changes. Fields that are NULL or 0 leave things as they are. */
 typedef struct kvault_session_update {
   uint32_t struct_size;
@@ -509,10 +518,13 @@ KVAULT_API kvault_status kvault_session_load_all(kvault_session* session, kvault
 
 /* The session's cache; borrowed, lives as long as the session. */
 KVAULT_API kvault_cache* kvault_session_cache(kvault_session* session);
+/* As of the opening and the saves since. After a save the daemon is asked what the session takes on
+ * disk; where it does not answer, stored_size_bytes is as of before. */
 KVAULT_API kvault_status kvault_session_get_info(const kvault_session* session,
                                                  kvault_session_info* out_info,
                                                  kvault_error* error);
 
+/* Bytes are 0 where kvaultd's answer was lost with the connection and the save was found done. */
 typedef struct kvault_save_info {
   uint64_t commit_number;
   uint64_t n_token;

@@ -162,12 +162,11 @@ struct CacheOptions {
   /// f16 [full-attention layer][n_kv_head][key_head_dim], for KVAULT_EQUALISE_GIVEN
   std::span<const std::uint16_t> equaliser = {};
   std::uint64_t n_token_max = 0;  ///< 0 = 2^24
-  /// "cpu", "vulkan:0", ...: see kvault_device_name
-  std::string device = "cpu";
-  std::uint32_t n_thread = 0;  ///< of the cpu device; 0 = one per core
+  std::string device = "cpu";     ///< "cpu", "vulkan:0", ...: see kvault_device_name
+  std::uint32_t n_thread = 0;     ///< of the cpu device; 0 = one per core
   bool centre_values = false;
-  /// A device that the engine lends (kvault_vulkan.h), instead of `device`
-  const kvault_vulkan_device* vulkan_device = nullptr;
+  const kvault_vulkan_device* vulkan_device = nullptr;  ///< lent, instead: kvault_vulkan.h
+  const kvault_cuda_device* cuda_device = nullptr;      ///< likewise: kvault_cuda.h
 };
 
 /// A stretch of rows to read back.
@@ -227,10 +226,11 @@ inline Outcome<kvault_cache_options> to_c(const CacheOptions& options) {
   c.raw_pages = options.raw_pages;
   c.equaliser = options.equaliser.empty() ? nullptr : options.equaliser.data();
   c.n_token_max = options.n_token_max;
-  c.device = options.vulkan_device == nullptr ? options.device.c_str() : nullptr;
+  if (!options.vulkan_device && !options.cuda_device) c.device = options.device.c_str();
   c.n_thread = options.n_thread;
   c.centre_values = options.centre_values ? 1 : 0;
   c.vulkan_device = options.vulkan_device;
+  c.cuda_device = options.cuda_device;
   return c;
 }
 
@@ -544,7 +544,6 @@ class Client {
     if (kvault_client_delete(handle(), name_or_id.c_str(), &error) != KVAULT_OK) return error;
     return {};
   }
-
   /// The same, and destroys its key: encrypted namespaces only.
   Outcome<> destroy(const std::string& name_or_id) {
     Error error{};
@@ -562,7 +561,12 @@ class Client {
     if (kvault_client_namespaces(handle(), add, &infos, &error) != KVAULT_OK) return error;
     return infos;
   }
-
+  /// Removes the namespace this client is in, with all that is in it. The connection ends with it.
+  Outcome<> remove_namespace() {
+    Error error{};
+    if (kvault_client_remove_namespace(handle(), &error) != KVAULT_OK) return error;
+    return {};
+  }
   /// Renames, labels, pins, lets expire; start from KVAULT_SESSION_UPDATE_INIT.
   Outcome<> update(const std::string& name_or_id, const kvault_session_update& update) {
     Error error{};

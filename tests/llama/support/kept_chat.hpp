@@ -66,7 +66,8 @@ class ModelFile {
 class KeptChat {
  public:
   KeptChat(Vault& vault, const ModelFile& model, const Llama& llama, const std::string& name,
-           const char* preset = "raw") {
+           const char* preset = "raw", kvault_progress progress = nullptr,
+           void* progress_user = nullptr) {
     kvault_llama_chat_options options = KVAULT_LLAMA_CHAT_OPTIONS_INIT;
     options.client = vault.client();
     options.model = model.handle();
@@ -74,6 +75,8 @@ class KeptChat {
     options.create = 1;
     options.preset = preset;
     options.functions = &llama.functions;
+    options.progress = progress;
+    options.progress_user = progress_user;
     kvault_llama_chat* chat = nullptr;
     kvault_error error{};
     REQUIRE_MESSAGE(kvault_llama_chat_open(&options, &chat, &error) == KVAULT_OK, error.message);

@@ -9,7 +9,7 @@ FuzzTarget description_target() {
   target.seeds = [] {
     std::vector<std::vector<std::byte>> seeds;
     for (const bool is_recurrent : {false, true}) {
-      SessionDescription description = describe("seed", is_recurrent);
+      SessionDescription description = small_session("seed", is_recurrent);
       description.identity.push_back({"rope_freq_base", "10000"});
       seeds.push_back(serialise_description(description).value());
     }

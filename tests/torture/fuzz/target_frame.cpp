@@ -10,11 +10,13 @@ using wire::MessageType;
 
 template <class Make>
 Bytes frame(MessageType type, Make make) {
-  return wire::make_message({.version = 1, .type = type, .request_id = 7}, make).value();
+  const wire::Frame made =
+      wire::make_message({.version = 1, .type = type, .request_id = 7}, make).value();
+  return {made.begin(), made.end()};
 }
 
 std::vector<Bytes> frame_seeds() {
-  const SessionDescription description = describe("seed", true);
+  const SessionDescription description = small_session("seed", true);
   const kvault::SessionId id{};
   const std::vector<std::uint32_t> tokens = {1, 2, 3};
   std::vector<Bytes> seeds;
@@ -34,8 +36,10 @@ std::vector<Bytes> frame_seeds() {
       return wire::to_wire(builder, id, upload.draft);
     }));
   }
-  seeds.push_back(wire::make_refusal({.version = 1, .type = MessageType::ping, .request_id = 7},
-                                     Error{Errc::busy, "another one", "", 0}));
+  const wire::Frame refusal =
+      wire::make_refusal({.version = 1, .type = MessageType::ping, .request_id = 7},
+                         Error{Errc::busy, "another one", "", 0});
+  seeds.emplace_back(refusal.begin(), refusal.end());
   return seeds;
 }
 
@@ -55,7 +59,7 @@ void check_description_of(const wire::Description* wired) {
 void check_draft_of(const wire::BeginRecord& request) {
   const Result<RecordDraft> draft = wire::from_wire(request);
   if (!draft) return;
-  static_cast<void>(check_draft(describe("seed", true).shape, *draft).has_value());
+  static_cast<void>(check_draft(small_session("seed", true).shape, *draft).has_value());
 }
 
 /// Every table that either side may be sent.

@@ -20,7 +20,7 @@ Bytes commit_record() {
   CommitMeta meta;
   meta.n_token = 130;
   meta.n_page = 1;
-  meta.description = describe("seed", false);
+  meta.description = small_session("seed", false);
   meta.records = {{.kind = RecordKind::page,
                    .pack_kind = PackKind::pages,
                    .pack_number = 1,
@@ -39,7 +39,7 @@ Bytes commit_record() {
 }
 
 std::vector<Bytes> record_seeds() {
-  const ModelShape shape = describe("seed", true).shape;
+  const ModelShape shape = small_session("seed", true).shape;
   std::vector<std::uint32_t> tokens(128);
   std::iota(tokens.begin(), tokens.end(), 1000U);
   return {record_of(page_upload(shape, 0, tokens, 1)),

@@ -27,7 +27,7 @@ struct Sealed {
 /// A page, a tail and a snapshot.
 const std::vector<Sealed>& originals() {
   static const std::vector<Sealed> records = [] {
-    const ModelShape shape = describe("seed", true).shape;
+    const ModelShape shape = small_session("seed", true).shape;
     std::vector<std::uint32_t> tokens(128);
     std::iota(tokens.begin(), tokens.end(), 1000U);
     std::vector<Sealed> made;

@@ -26,7 +26,7 @@ void append(Bytes& file, const Bytes& record) {
 
 /// A page, a tail and the commit that names them.
 Bytes sound_file() {
-  const SessionDescription description = describe("seed", false);
+  const SessionDescription description = small_session("seed", false);
   std::vector<std::uint32_t> tokens(128);
   std::iota(tokens.begin(), tokens.end(), 1000U);
   Bytes file(kSessionFileHeaderSize);

@@ -27,6 +27,16 @@ std::string kvaultd() {
   return given == nullptr ? KVAULT_TORTURE_KVAULTD : given;
 }
 
+/// For a library that is loaded before the sanitizer's.
+std::vector<std::string> sanitizer_environment() {
+#if defined(__SANITIZE_ADDRESS__)
+  const char* given = std::getenv("ASAN_OPTIONS");
+  return {message("ASAN_OPTIONS=verify_asan_link_order=0:", given == nullptr ? "" : given)};
+#else
+  return {};
+#endif
+}
+
 std::vector<char*> pointers_to(std::vector<std::string>& words) {
   std::vector<char*> pointers;
   for (std::string& word : words) pointers.push_back(word.data());
@@ -41,7 +51,8 @@ Daemon::Daemon(std::filesystem::path directory, const std::vector<std::string>& 
   std::filesystem::create_directories(directory_);
   std::vector<std::string> words = {kvaultd(),      "--data-dir",  path_of("data"), "--socket",
                                     path_of("s/k"), "--log-level", "warn"};
-  std::vector<std::string> variables = environment;
+  std::vector<std::string> variables = sanitizer_environment();
+  variables.insert(variables.end(), environment.begin(), environment.end());
   for (char** variable = environ; *variable != nullptr; ++variable) {
     variables.emplace_back(*variable);
   }
@@ -129,6 +140,16 @@ std::uint64_t Daemon::resident_bytes() const {
   std::uint64_t resident = 0;
   file >> total >> resident;
   return resident * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+}
+
+std::string Daemon::sanitizer_report() const {
+  std::ifstream log(path_of("log"));
+  for (std::string line; std::getline(log, line);) {
+    for (const char* const sign : {"Sanitizer:", "runtime error:"}) {
+      if (line.find(sign) != std::string::npos) return line;
+    }
+  }
+  return {};
 }
 
 }  // namespace kvault::torture

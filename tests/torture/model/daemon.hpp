@@ -35,6 +35,9 @@ class Daemon {
   std::uint64_t cpu_ms() const;
   std::uint64_t n_descriptor() const;
   std::uint64_t resident_bytes() const;
+  /// The first line that a sanitizer has written about it, or about one before it in the same
+  /// directory; empty where there is none.
+  std::string sanitizer_report() const;
 
  private:
   std::string path_of(const char* name) const;

@@ -6,7 +6,7 @@ namespace kvault::torture {
 namespace {
 
 constexpr std::uint64_t kPage = 128;
-constexpr std::uint64_t kWindow = 16;  // describe()
+constexpr std::uint64_t kWindow = 16;  // small_session()
 
 /// Which tokens of a session have rows in tails up to its end without a hole, and in which pages.
 class Rows {

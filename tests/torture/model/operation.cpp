@@ -17,7 +17,9 @@ const SessionTruth* any_session(const World& world, Random& random) {
   const std::vector<std::string> names = world.names();
   if (names.empty()) return nullptr;
   const std::string& name = names[random.next() % names.size()];
-  return world.is_description_in_doubt(name) ? nullptr : world.find(name);
+  const SessionTruth* session = world.find(name);
+  const bool may_go = session != nullptr && session->is_over();
+  return may_go || world.is_description_in_doubt(name) ? nullptr : session;
 }
 
 std::vector<std::uint32_t> random_tokens(std::uint32_t count, Random& random) {
@@ -61,7 +63,7 @@ std::optional<Step> create(const World& world, Random& random) {
   if (world.names().size() >= kSessionsMax) return std::nullopt;
   const std::string name = message("chat ", random.integer(1, 9));
   SessionTruth truth;
-  truth.description = describe(name, random.integer(0, 2) == 0);
+  truth.description = small_session(name, random.integer(0, 2) == 0);
   Step step{.name = name, .after = truth, .refusal = {}, .perform = {}};
   if (world.find(name) != nullptr) step.refusal = Errc::already_exists;
   step.perform = [description = truth.description](Target& target, World::State& after) {

@@ -33,6 +33,11 @@ struct SessionTruth {
 
   std::uint64_t n_token() const { return tokens.size(); }
   bool is_recurrent() const { return has_recurrent_layers(description.shape); }
+  /// Its time is up. Steps that end a session so name a moment long ago, else none that comes soon.
+  bool is_over() const {
+    constexpr std::uint64_t kNotLongAgo = 1'000'000'000;  // seconds since 1970
+    return attributes.expires_at_s > 0 && attributes.expires_at_s < kNotLongAgo;
+  }
 };
 
 /// A step from one truth to the next, as the store's CommitRequest puts it.

@@ -161,6 +161,8 @@ void World::settle_as(const std::vector<ServedSession>& served) {
       slot.current = std::move(state);
       break;
     }
+    // Where faults kept it from being removed, it goes as soon as it can.
+    if (slot.current && slot.current->is_over()) slot.maybe.push_back(std::nullopt);
   }
 }
 

@@ -1,11 +1,16 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "tests/torture/model/store_target.hpp"
 #include "tests/torture/model/world.hpp"
 
 namespace kvault::torture {
+
+/// What the target serves, against the truth. kvaultd may empty and delete a pack after it has said
+/// where its records lie; then they are asked for anew, as every reader does.
+Verdict check_served(Target& target, World& world, std::vector<ServedSession>& out_served);
 
 /// Opens nothing and closes nothing: everything the target serves against the world, and what its
 /// own verify() says. A clean verdict settles what was in doubt.

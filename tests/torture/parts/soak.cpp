@@ -100,9 +100,8 @@ class Worker {
     if (const Result<> connected = target_.connect(); !connected) {
       return broken("connect", connected.error());
     }
-    const Result<std::vector<ServedSession>> served = target_.served();
-    if (!served) return broken("serving", served.error());
-    Verdict verdict = player_.world().check(*served);
+    std::vector<ServedSession> served;
+    Verdict verdict = check_served(target_, player_.world(), served);
     for (const std::string& name : player_.world().names()) {
       if (const Result<> gone = target_.remove(*player_.world().find(name)); !gone) {
         return broken("remove", gone.error());
@@ -170,6 +169,7 @@ void run_soak(const TortureOptions& options, Report& report) {
   workers.clear();
   ::poll(nullptr, 0, 1000);  // closed connections are swept by the daemon's tick
   measure(daemon, "end", report);
+  if (const std::string said = daemon.sanitizer_report(); !said.empty()) report.wrong(said);
   report.count("soak_steps", n_step);
 }
 

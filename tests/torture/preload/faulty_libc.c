@@ -1,6 +1,7 @@
 /* Loaded into kvaultd by LD_PRELOAD, for tests: the n-th call of a kind goes wrong.
  *
- *   KVAULT_FAIL_ALLOCATION=n   the n-th allocation answers NULL, and no other
+ *   KVAULT_FAIL_ALLOCATION=n   the n-th allocation answers NULL, and no other (not where a
+ *                              sanitizer allocates)
  *   KVAULT_KILL_AT=n           SIGKILL before the n-th call that changes a file
  *   KVAULT_FAIL_ACCEPT=n       accept() answers ENOMEM after the n-th connection, for as long as
  *                              the file that KVAULT_FAIL_ACCEPT_WHILE names exists
@@ -20,14 +21,14 @@ struct sockaddr; /* <sys/socket.h> has unions that no definition of ours matches
 
 #define REPLACED __attribute__((visibility("default")))
 
+#ifndef KVAULT_SANITIZED
 extern void* __libc_malloc(size_t size);
 extern void* __libc_calloc(size_t count, size_t size);
 extern void* __libc_realloc(void* block, size_t size);
+#endif
 
-static atomic_long n_allocation;
 static atomic_long n_change;
 static atomic_long n_accept;
-static long fail_allocation = -1;
 static long kill_at = -1;
 static long fail_accept = -1;
 static const char* accept_file;
@@ -38,19 +39,26 @@ static long number_of(const char* name) {
 }
 
 __attribute__((constructor)) static void begin(void) {
-  fail_allocation = number_of("KVAULT_FAIL_ALLOCATION");
   kill_at = number_of("KVAULT_KILL_AT");
   fail_accept = number_of("KVAULT_FAIL_ACCEPT");
   accept_file = getenv("KVAULT_FAIL_ACCEPT_WHILE");
 }
 
+static void change(void) {
+  if (kill_at >= 0 && atomic_fetch_add(&n_change, 1) + 1 == kill_at) kill(getpid(), SIGKILL);
+}
+
+#ifndef KVAULT_SANITIZED
+static atomic_long n_allocation;
+static long fail_allocation = -1;
+
+__attribute__((constructor)) static void begin_allocations(void) {
+  fail_allocation = number_of("KVAULT_FAIL_ALLOCATION");
+}
+
 static int fails_now(void) {
   if (fail_allocation < 0) return 0;
   return atomic_fetch_add(&n_allocation, 1) + 1 == fail_allocation;
-}
-
-static void change(void) {
-  if (kill_at >= 0 && atomic_fetch_add(&n_change, 1) + 1 == kill_at) kill(getpid(), SIGKILL);
 }
 
 REPLACED void* malloc(size_t size) {
@@ -68,6 +76,7 @@ REPLACED void* realloc(void* block, size_t size) {
   errno = ENOMEM;
   return NULL;
 }
+#endif
 
 REPLACED ssize_t pwrite(int descriptor, const void* data, size_t size, off_t offset) {
   change();

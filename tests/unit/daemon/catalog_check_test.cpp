@@ -71,6 +71,24 @@ TEST_CASE("store: a catalog whose tables are not ours is rebuilt") {
   CHECK(store->create_session(small_session("later")));
 }
 
+TEST_CASE("store: a catalog with any bit of its header flipped is believed whole or rebuilt") {
+  const TemporaryDirectory directory;
+  const TemporaryDirectory killed;
+  const std::string content = make_killed(directory.path(), killed.path());
+  const std::vector<char> bytes = read_file(catalog_path(directory.path()));
+  for (std::size_t at = 0; at < 100; ++at) {
+    for (int bit = 0; bit < 8; bit += at < 24 ? 1 : 5) {
+      CAPTURE(at);
+      CAPTURE(bit);
+      std::vector<char> flipped = bytes;
+      flipped[at] = static_cast<char>(flipped[at] ^ (1 << bit));
+      write_file(catalog_path(directory.path()), flipped);
+      const std::unique_ptr<Store> store = open_store(directory.path());
+      CHECK(content_of(*store) == content);
+    }
+  }
+}
+
 TEST_CASE("store: a catalog that lacks one of its numbers is rebuilt") {
   const TemporaryDirectory directory;
   const TemporaryDirectory killed;

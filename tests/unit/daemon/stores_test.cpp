@@ -117,4 +117,79 @@ TEST_CASE("short: stores: the quota is one for all namespaces") {
   CHECK(stores->at(kSharedStore).stats()->disk_bytes > taken);
 }
 
+TEST_CASE("short: stores: a namespace is removed with its keys by who is alone in it") {
+  const TemporaryDirectory directory;
+  const auto folder = directory.path() / "store" / "namespaces";
+  for (const auto creation : {NamespaceCreation::plain, NamespaceCreation::encrypted}) {
+    CAPTURE(creation == NamespaceCreation::encrypted);
+    std::unique_ptr<Stores> stores = open_stores(directory.path());
+    CHECK(stores->remove(kSharedStore).error().code == Errc::invalid_argument);
+    const StoreNumber other =
+        stores->enter({"other", token_of(3), NamespaceCreation::plain})->store;
+    const StoreNumber number = stores->enter({"x", token_of(1), creation})->store;
+    const SessionId id = stores->at(number).create_session(small_session("mine"))->id;
+    REQUIRE(stores->at(number).hold(id));
+    REQUIRE(stores->enter({"x", token_of(1)}));
+    CHECK(stores->remove(number).error().code == Errc::busy);
+    CHECK(stores->at(number).find_session(id));
+    stores->leave(number);
+    const std::uint64_t shared_bytes = stores->at(kSharedStore).stats()->disk_bytes;
+    const Result<> removed = stores->remove(number);
+    if (!removed) FAIL(removed.error().message);
+    CHECK(stores->find(number) == nullptr);
+    CHECK(stores->find(other) != nullptr);
+    CHECK(stores->at(kSharedStore).stats()->disk_bytes < shared_bytes);
+    stores->leave(number);  // what a connection does at its end
+    CHECK(!std::filesystem::exists(folder / "x"));
+    CHECK(stores->uses().size() == 2);
+    // The name is free, for whoever comes first.
+    CHECK(stores->enter({"x", token_of(2)}).error().code == Errc::not_found);
+    const StoreNumber fresh = stores->enter({"x", token_of(2), creation})->store;
+    CHECK(stores->at(fresh).list_sessions("", 9)->empty());
+    REQUIRE(stores->remove(fresh));
+    CHECK(stores->at(other).stats());
+  }
+}
+
+TEST_CASE("short: stores: a removal that was cut short is ended by the next opening") {
+  const TemporaryDirectory directory;
+  const auto folder = directory.path() / "store" / "namespaces";
+  const auto keys_in = [](const std::filesystem::path& store) {
+    std::vector<std::filesystem::path> files;
+    for (const auto& entry : std::filesystem::directory_iterator(store / "keys")) {
+      files.push_back(entry.path());
+    }
+    return files;
+  };
+  {
+    const std::unique_ptr<Stores> stores = open_stores(directory.path());
+    const auto entered = stores->enter({"x", token_of(1), NamespaceCreation::encrypted});
+    REQUIRE(stores->at(entered->store).create_session(small_session("mine")));
+    REQUIRE(stores->at(entered->store).create_session(small_session("too")));
+  }
+  REQUIRE(keys_in(folder / "x").size() == 2);
+  // A second name for a key file shows what becomes of its bytes.
+  const auto kept = directory.path() / "kept";
+  std::filesystem::create_hard_link(keys_in(folder / "x")[0], kept);
+  const std::vector<char> before = read_file(kept);
+  std::filesystem::rename(folder / "x", folder / "x~removed");
+  {
+    const std::unique_ptr<Stores> stores = open_stores(directory.path());
+    CHECK(!std::filesystem::exists(folder / "x~removed"));
+    CHECK(stores->uses().size() == 1);
+    const std::vector<char> after = read_file(kept);
+    REQUIRE(after.size() == before.size());
+    for (std::size_t i = 0; i < after.size(); ++i) {
+      if (i % 4096 >= 4) REQUIRE(after[i] == 0);  // but for the magic of its two copies
+    }
+    // What is left of an older removal does not stand in the way, and housekeeping ends one too.
+    const auto entered = stores->enter({"x", token_of(1), NamespaceCreation::plain});
+    std::filesystem::create_directory(folder / "x~removed");
+    REQUIRE(stores->remove(entered->store));
+    std::filesystem::create_directory(folder / "y~removed");
+    CHECK(stores->maintain().damage.empty());
+    CHECK(std::filesystem::is_empty(folder));
+  }
+}
+
 }  // namespace kvault

@@ -148,7 +148,7 @@ TEST_CASE("What is written again is byte for byte what was read") {
       writer.end_kv();
     }
     if (state->recurrent) writer.add_recurrent(state->recurrent->bytes);
-    CHECK(text_of(writer.take()) == sample.maker.bytes);
+    CHECK(text_of(writer.take().bytes()) == sample.maker.bytes);
   }
 }
 

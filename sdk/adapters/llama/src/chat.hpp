@@ -56,13 +56,22 @@ struct TargetFormat {
   RowFormat value;
 };
 
+/// Tokens [first, first + n) of a session.
+struct Stretch {
+  std::uint64_t first = 0;
+  std::uint64_t n = 0;
+};
+
 /// The state of a session's first n_token tokens for a context. Errc::not_found where a window's
 /// rows are gone. tokens: for a file.
-Result<std::vector<std::byte>> make_state(ChatSession& session, const TargetFormat& target,
-                                          std::uint64_t n_token,
-                                          std::span<const std::int32_t> tokens);
+Result<Blob> make_state(ChatSession& session, const TargetFormat& target, std::uint64_t n_token,
+                        std::span<const std::int32_t> tokens);
+/// The state of some tokens alone, in the memory of a state that is done with.
+/// pre: the session is plain, the target no file
+Result<Blob> make_part(ChatSession& session, const TargetFormat& target, const Stretch& stretch,
+                       Blob memory);
 /// A state of one token of zeros: what a context refuses or takes by its types alone.
-Result<std::vector<std::byte>> make_probe(ChatSession& session, const TargetFormat& target);
+Result<Blob> make_probe(ChatSession& session, const TargetFormat& target);
 
 /// What is known of a context's caches; -1: not.
 struct KnownFormat {
@@ -92,7 +101,7 @@ class Chat {
   /// The state stays in made_state().
   Result<kvault_llama_resume_info> make(const kvault_llama_target& target,
                                         std::optional<std::span<const std::int32_t>> tokens);
-  std::span<const std::byte> made_state() const { return made_state_; }
+  std::span<const std::byte> made_state() const { return made_state_.bytes(); }
 
  private:
   explicit Chat(ChatOptions options) : options_(std::move(options)) {}
@@ -122,6 +131,8 @@ class Chat {
   Result<> begin_fork(std::uint64_t n_token);
   Result<std::uint64_t> reusable(std::optional<std::span<const std::int32_t>> tokens,
                                  kvault_llama_resume_info& info);
+  Result<bool> fill(const Sequence& sequence, const TargetFormat& target, std::uint64_t n_token,
+                    kvault_llama_resume_info& info);
   bool is_verbatim(const TargetFormat& target) const;
   Result<std::uint64_t> last_whole_window(std::uint64_t n_token);
   Result<TargetFormat> find_target(const Sequence& sequence);
@@ -134,7 +145,7 @@ class Chat {
   /// From here on tokens were computed before a shift: nothing is shared of them.
   std::uint64_t shifted_from_ = UINT64_MAX;
   bool is_rolled_back_ = false;  ///< session_ by a resume, and nothing was saved since
-  std::vector<std::byte> made_state_;
+  Blob made_state_;
 };
 
 }  // namespace kvault::llama

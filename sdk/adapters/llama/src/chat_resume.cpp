@@ -13,6 +13,17 @@ double ms_since(Clock::time_point begin) {
   return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
 }
 
+/// Whole pages of a few MiB.
+std::uint64_t part_tokens(const ChatShape& shape) {
+  constexpr std::size_t kPartBytes = std::size_t{4} << 20U;
+  constexpr std::uint64_t kPageTokens = 128;
+  std::size_t token_bytes = 0;
+  for (std::uint32_t layer = 0; layer < shape.n_full(); ++layer) {
+    token_bytes += shape.row_bytes(layer, KVAULT_KEY) + shape.row_bytes(layer, KVAULT_VALUE);
+  }
+  return std::max<std::uint64_t>(1, kPartBytes / (token_bytes * kPageTokens)) * kPageTokens;
+}
+
 std::uint64_t to_decode(std::optional<std::span<const std::int32_t>> tokens, std::uint64_t reused) {
   return tokens ? tokens->size() - reused : 0;
 }
@@ -31,13 +42,9 @@ Result<kvault_llama_resume_info> Chat::resume(const Sequence& sequence,
   }
   if (n > 0) {
     KVAULT_TRY(const TargetFormat target, find_target(sequence));
-    KVAULT_TRY(made_state_, make_state(*session_, target, n, {}));
-    info.load_ms = ms_since(begin);
-    info.state_bytes = made_state_.size();
     info.is_verbatim = is_verbatim(target) ? 1 : 0;
     sequence.clear();
-    const bool is_taken = sequence.write(made_state_);
-    made_state_ = {};
+    KVAULT_TRY(const bool is_taken, fill(sequence, target, n, info));
     if (!is_taken) {
       return fail(
           Errc::unsupported,
@@ -79,9 +86,35 @@ Result<kvault_llama_resume_info> Chat::make(const kvault_llama_target& target,
   format.value.rotation = runs.value;
   KVAULT_TRY(made_state_, make_state(*session_, format, n, std::span(tokens_).first(n)));
   info.is_verbatim = is_verbatim(format) ? 1 : 0;
-  info.state_bytes = made_state_.size();
+  info.state_bytes = made_state().size();
   info.load_ms = info.resume_ms = ms_since(begin);
   return info;
+}
+
+/// Makes the state and hands it to llama.cpp, in parts where that can be: a small one stays in the
+/// processor's cache on its way. Whether llama.cpp took it; where it did not, and on any error, the
+/// sequence is empty.
+Result<bool> Chat::fill(const Sequence& sequence, const TargetFormat& target, std::uint64_t n_token,
+                        kvault_llama_resume_info& info) {
+  const bool has_parts = session_->shape().kind() == MemoryKind::plain && sequence.can_copy_parts();
+  Blob state;
+  for (Stretch part; part.first < n_token; part.first += part.n) {
+    part.n = has_parts ? std::min(part_tokens(session_->shape()), n_token - part.first) : n_token;
+    const Clock::time_point begin = Clock::now();
+    Result<Blob> made = has_parts ? make_part(*session_, target, part, std::move(state))
+                                  : make_state(*session_, target, n_token, {});
+    if (!made) {
+      sequence.clear();
+      return tl::unexpected<Error>(made.error());
+    }
+    state = std::move(*made);
+    info.load_ms += ms_since(begin);
+    info.state_bytes += state.bytes().size();
+    const bool is_taken =
+        has_parts ? sequence.write_behind(state.bytes()) : sequence.write(state.bytes());
+    if (!is_taken) return false;
+  }
+  return true;
 }
 
 bool Chat::is_verbatim(const TargetFormat& target) const {
@@ -99,7 +132,7 @@ Result<std::uint64_t> Chat::reusable(std::optional<std::span<const std::int32_t>
   if (!session_) return fail(Errc::not_found, message("nothing of ", name(), " is saved yet"));
   const std::uint64_t n_saved = tokens_.size();
   info.n_token_saved = n_saved;
-  info.stored_bytes = stored_bytes(options_.place);
+  info.stored_bytes = session_->stored_bytes();
   std::uint64_t n = n_saved;
   if (tokens) {
     if (tokens->empty()) return fail(Errc::invalid_argument, "there are no token ids");
@@ -187,11 +220,11 @@ Result<TargetFormat> Chat::probe(const Sequence& sequence, TargetFormat target,
           KVAULT_TRY(target.value.type, find_ggml_type(type_v));
           target.is_transposed = is_transposed;
           if (is_transposed && target.value.type.is_quantised) continue;
-          const Result<std::vector<std::byte>> one = make_probe(*session_, target);
+          const Result<Blob> one = make_probe(*session_, target);
           if (!one && one.error().code != Errc::unsupported) {
             return tl::unexpected<Error>(one.error());
           }
-          if (!one || !sequence.write(*one)) continue;
+          if (!one || !sequence.write(one->bytes())) continue;
           sequence.clear();
           return target;
         }

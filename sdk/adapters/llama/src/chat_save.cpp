@@ -2,6 +2,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "core/codec/equaliser.hpp"
 #include "sdk/adapters/llama/src/chat.hpp"
@@ -63,7 +64,7 @@ Result<std::vector<Half>> equaliser_of(const ChatShape& shape, const IncomingSta
     }
   }
   // The cells' layer is of full attention too, and raw.
-  result.insert(result.end(), kCellKeyElements, to_half(1.0F));
+  result.insert(result.end(), shape.elements(shape.cells(), KVAULT_KEY), to_half(1.0F));
   return result;
 }
 
@@ -140,10 +141,10 @@ Result<IncomingState> Chat::read(const Sequence& sequence, std::uint64_t n_token
   KVAULT_TRY(State state, parse_state(blob.bytes(), expected_state()));
   KVAULT_TRY(IncomingState incoming, sort_state(std::move(state), first, n_token));
   if (first > 0 && (incoming.cell(first).position != position ||
-                    !is_part_of(incoming, blob.size_bytes, sequence.state_bytes()))) {
+                    !is_part_of(incoming, blob.bytes().size(), sequence.state_bytes()))) {
     return fail(Errc::incomplete, "the sequence does not go on where the saved chat ends");
   }
-  incoming.state_bytes = blob.size_bytes;
+  incoming.state_bytes = blob.bytes().size();
   incoming.blob = std::move(blob);
   return incoming;
 }
@@ -181,7 +182,13 @@ Result<kvault_llama_save_info> Chat::take(const IncomingState& incoming,
     }
   }
   Result<kvault_llama_save_info> info = put(incoming, tokens, rotation_now);
-  if (!info) session_.reset();  // what was half done is forgotten; opened anew when needed
+  if (info) return info;
+  // What was half done is forgotten; opened anew when needed.
+  std::optional<ChatSession> session = std::exchange(session_, std::nullopt);
+  // Whether a save whose answer never came was done, nobody knows.
+  if (session && info.error().code != Errc::disconnected) {
+    ChatSession::close_and_delete_empty(options_.place.client, std::move(*session));
+  }
   return info;
 }
 
@@ -211,7 +218,7 @@ Result<> Chat::begin(const IncomingState& incoming, const Rotation& rotation) {
     }
     equaliser = model.equaliser(n_kv_head, shape.n_sliding() > 0);
     if (!equaliser.empty()) {
-      equaliser.insert(equaliser.end(), kCellKeyElements, to_half(1.0F));
+      equaliser.insert(equaliser.end(), shape.elements(shape.cells(), KVAULT_KEY), to_half(1.0F));
     } else {
       KVAULT_TRY(equaliser, equaliser_of(shape, incoming, rotation));
     }

@@ -96,21 +96,20 @@ Result<ChatSession> ChatSession::open_as(const SessionPlace& place, ChatShape sh
   return session;
 }
 
+void ChatSession::close_and_delete_empty(kvault_client* client, ChatSession session) {
+  kvault_session_info info{};
+  const kvault_status status = kvault_session_get_info(session.session_.get(), &info, nullptr);
+  session.session_.reset();
+  if (status != KVAULT_OK || info.commit_number != 0) return;
+  static_cast<void>(kvault_client_delete(client, info.id, nullptr));
+}
+
 std::uint64_t ChatSession::n_token() const { return kvault_cache_n_token(cache()); }
 
-std::uint64_t stored_bytes(const SessionPlace& place) {
-  struct Search {
-    const std::string& name;
-    std::uint64_t bytes;
-  } search{place.name, 0};
-  const auto visit = [](const kvault_session_info* info, void* user) -> int {
-    auto& wanted = *static_cast<Search*>(user);
-    if (wanted.name != info->name) return 1;
-    wanted.bytes = info->stored_size_bytes;
-    return 0;
-  };
-  static_cast<void>(kvault_client_list(place.client, visit, &search, nullptr));
-  return search.bytes;
+std::uint64_t ChatSession::stored_bytes() const {
+  kvault_session_info info{};
+  if (kvault_session_get_info(session_.get(), &info, nullptr) != KVAULT_OK) return 0;
+  return info.stored_size_bytes;
 }
 
 bool ChatSession::is_verbatim() const {
@@ -153,7 +152,8 @@ Result<> ChatSession::append(std::uint32_t layer, std::uint32_t n, std::span<con
 
 Result<> ChatSession::append_cells(std::span<const StoredCell> cells) {
   const std::size_t width = shape_.element_bytes();
-  std::vector<std::byte> keys(cells.size() * kCellKeyElements * width);
+  const std::size_t n_key = shape_.elements(shape_.cells(), KVAULT_KEY);
+  std::vector<std::byte> keys(cells.size() * n_key * width);
   std::vector<std::byte> values(cells.size() * kCellValueElements * width);
   // The upper half of a float is a finite bfloat16.
   const auto put = [width](std::span<const std::uint16_t> from, std::byte* to) {
@@ -161,11 +161,11 @@ Result<> ChatSession::append_cells(std::span<const StoredCell> cells) {
       std::memcpy(to + (i + 1) * width - 2, &from[i], 2);
     }
   };
+  std::vector<std::uint16_t> key(n_key);
+  std::array<std::uint16_t, kCellValueElements> value{};
   for (std::size_t i = 0; i < cells.size(); ++i) {
-    std::array<std::uint16_t, kCellKeyElements> key{};
-    std::array<std::uint16_t, kCellValueElements> value{};
     encode_cell(cells[i], key, value);
-    put(key, keys.data() + i * kCellKeyElements * width);
+    put(key, keys.data() + i * n_key * width);
     put(value, values.data() + i * kCellValueElements * width);
   }
   return append(shape_.cells(), static_cast<std::uint32_t>(cells.size()), keys, values);
@@ -173,7 +173,8 @@ Result<> ChatSession::append_cells(std::span<const StoredCell> cells) {
 
 Result<std::vector<StoredCell>> ChatSession::read_cells(std::uint64_t first, std::uint64_t n) {
   const std::size_t width = shape_.element_bytes();
-  std::vector<std::byte> keys(n * kCellKeyElements * width);
+  const std::size_t n_key = shape_.elements(shape_.cells(), KVAULT_KEY);
+  std::vector<std::byte> keys(n * n_key * width);
   std::vector<std::byte> values(n * kCellValueElements * width);
   KVAULT_CHECK(read(shape_.cells(), KVAULT_KEY, first, n, keys));
   KVAULT_CHECK(read(shape_.cells(), KVAULT_VALUE, first, n, values));
@@ -183,10 +184,10 @@ Result<std::vector<StoredCell>> ChatSession::read_cells(std::uint64_t first, std
     }
   };
   std::vector<StoredCell> cells(n);
+  std::vector<std::uint16_t> key(n_key);
+  std::array<std::uint16_t, kCellValueElements> value{};
   for (std::size_t i = 0; i < n; ++i) {
-    std::array<std::uint16_t, kCellKeyElements> key{};
-    std::array<std::uint16_t, kCellValueElements> value{};
-    get(keys.data() + i * kCellKeyElements * width, key);
+    get(keys.data() + i * n_key * width, key);
     get(values.data() + i * kCellValueElements * width, value);
     cells[i] = decode_cell(key, value);
   }
@@ -200,21 +201,13 @@ Result<> ChatSession::set_recurrent(std::uint64_t n_token, std::span<const std::
                    error);
 }
 
-/// In pieces: rows pass through floats, which then stay in the processor's cache.
 Result<> ChatSession::read(std::uint32_t layer, kvault_side side, std::uint64_t first,
                            std::uint64_t n, std::span<std::byte> rows) {
-  constexpr std::uint64_t kPieceTokens = 512;
-  const std::size_t width = shape_.row_bytes(layer, side);
-  for (std::uint64_t done = 0; done < n; done += kPieceTokens) {
-    const std::uint64_t count = std::min(kPieceTokens, n - done);
-    const std::span<std::byte> part = rows.subspan(done * width, count * width);
-    kvault_error error{};
-    KVAULT_CHECK(to_result(
-        kvault_cache_read_rows(cache(), layer, side, first + done, count, shape_.layout.row_type(),
-                               part.data(), part.size(), &error),
-        error));
-  }
-  return {};
+  if (n == 0) return {};
+  kvault_error error{};
+  return to_result(kvault_cache_read_rows(cache(), layer, side, first, n, shape_.layout.row_type(),
+                                          rows.data(), rows.size(), &error),
+                   error);
 }
 
 Result<std::span<const std::byte>> ChatSession::recurrent() {

@@ -76,9 +76,6 @@ struct SessionPlace {
   std::uint32_t n_thread = 0;
 };
 
-/// What a session takes on disk, as the daemon says; 0 where it does not say.
-std::uint64_t stored_bytes(const SessionPlace& place);
-
 /// An open session of a chat. Owns the lease; the client and the model outlive it.
 class ChatSession {
  public:
@@ -87,8 +84,13 @@ class ChatSession {
   static Result<ChatSession> create(const SessionPlace& place, ChatShape shape,
                                     std::vector<Half> equaliser);
 
+  /// Closes; a session that nothing was ever saved in goes.
+  static void close_and_delete_empty(kvault_client* client, ChatSession session);
+
   const ChatShape& shape() const { return shape_; }
   std::uint64_t n_token() const;
+  /// What it takes on disk, as the daemon says; 0 where it does not say.
+  std::uint64_t stored_bytes() const;
   /// The saved ids as the app gave them, those of a shifted context too.
   Result<std::vector<std::int32_t>> tokens();
 
@@ -123,9 +125,11 @@ class ChatSession {
   std::unique_ptr<kvault_session, Close> session_;
 };
 
-/// One token's cell as 16-bit elements that every row type keeps exactly, and back.
-inline constexpr std::size_t kCellKeyElements = 9;    ///< position, x, y and flags
-inline constexpr std::size_t kCellValueElements = 3;  ///< token id
+/// One token's cell as 16-bit elements that every row type keeps exactly, and back. Where cells
+/// have no ext, x and y are the position and not kept: the key says which by its length.
+inline constexpr std::size_t kCellTextElements = 3;     ///< position and flags
+inline constexpr std::size_t kCellPictureElements = 9;  ///< position and flags, x, y
+inline constexpr std::size_t kCellValueElements = 3;    ///< token id
 void encode_cell(const StoredCell& cell, std::span<std::uint16_t> key,
                  std::span<std::uint16_t> value);
 StoredCell decode_cell(std::span<const std::uint16_t> key, std::span<const std::uint16_t> value);

@@ -71,6 +71,10 @@ std::uint32_t get31(std::span<const std::uint16_t> elements) {
          ((from_element(elements[2]) & 3U) << 30U);
 }
 
+std::uint32_t cell_key_elements(const RowLayout& layout) {
+  return layout.ext_bytes == 0 ? kCellTextElements : kCellPictureElements;
+}
+
 }  // namespace
 
 std::uint32_t ChatShape::n_full() const { return count(layers, KVAULT_FULL_ATTENTION) - 1; }
@@ -127,8 +131,8 @@ Result<ChatShape> make_shape(const Model& model, const State& state, const Shape
     layer.kind = KVAULT_RECURRENT;
     shape.layers.push_back(layer);
   }
-  shape.layers.push_back({KVAULT_FULL_ATTENTION, 1, 1, kCellKeyElements, kCellValueElements, 0,
-                          KVAULT_RAW, KVAULT_RAW});
+  shape.layers.push_back({KVAULT_FULL_ATTENTION, 1, 1, cell_key_elements(options.layout),
+                          kCellValueElements, 0, KVAULT_RAW, KVAULT_RAW});
   return shape;
 }
 
@@ -152,7 +156,8 @@ Result<ChatShape> read_shape(const kvault_description& description) {
       shape.layers.begin(), end,
       [&](const kvault_layer& a, const kvault_layer& b) { return rank(a) < rank(b); });
   if (!is_ordered || end->kind != KVAULT_FULL_ATTENTION || end->n_kv_head != 1 ||
-      end->key_head_dim != kCellKeyElements || end->value_head_dim != kCellValueElements ||
+      end->key_head_dim != cell_key_elements(shape.layout) ||
+      end->value_head_dim != kCellValueElements ||
       kvault_description_row_type(&description) != shape.layout.row_type()) {
     return fail(Errc::unknown_format, "the session's layers are not those of this adapter");
   }
@@ -162,18 +167,21 @@ Result<ChatShape> read_shape(const kvault_description& description) {
 void encode_cell(const StoredCell& cell, std::span<std::uint16_t> key,
                  std::span<std::uint16_t> value) {
   put31(static_cast<std::uint32_t>(cell.cell.position), cell.has_window_rows ? 1 : 0, key);
+  put31(static_cast<std::uint32_t>(cell.cell.token), 0, value);
+  if (key.size() == kCellTextElements) return;
   put31(static_cast<std::uint32_t>(cell.cell.x), 0, key.subspan(3));
   put31(static_cast<std::uint32_t>(cell.cell.y), 0, key.subspan(6));
-  put31(static_cast<std::uint32_t>(cell.cell.token), 0, value);
 }
 
 StoredCell decode_cell(std::span<const std::uint16_t> key, std::span<const std::uint16_t> value) {
   StoredCell cell;
   cell.cell.position = static_cast<std::int32_t>(get31(key));
-  cell.cell.x = static_cast<std::int32_t>(get31(key.subspan(3)));
-  cell.cell.y = static_cast<std::int32_t>(get31(key.subspan(6)));
   cell.cell.token = static_cast<std::int32_t>(get31(value));
   cell.has_window_rows = (from_element(key[2]) & 4U) != 0;
+  cell.cell.x = cell.cell.y = cell.cell.position;
+  if (key.size() == kCellTextElements) return cell;
+  cell.cell.x = static_cast<std::int32_t>(get31(key.subspan(3)));
+  cell.cell.y = static_cast<std::int32_t>(get31(key.subspan(6)));
   return cell;
 }
 

@@ -1,18 +1,13 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/base/assert.hpp"
 #include "sdk/adapters/llama/src/chat.hpp"
 
 // From a session's rows to a state for a context.
 
 namespace kvault::llama {
 namespace {
-
-/// The tokens whose rows a section of the state has.
-struct Stretch {
-  std::uint64_t first = 0;
-  std::uint64_t n = 0;
-};
 
 /// The type and element count of a layer's rows in the engine they came from.
 Result<std::size_t> engine_elements(const ChatShape& shape, std::uint32_t layer, kvault_side side,
@@ -156,23 +151,27 @@ std::size_t state_bytes_max(const ChatShape& shape, const TargetFormat& target,
   return (n_token + 64) * cell_bytes;
 }
 
+std::vector<Cell> cells_of(std::span<const StoredCell> stored) {
+  std::vector<Cell> cells;
+  for (const StoredCell& cell : stored) cells.push_back(cell.cell);
+  return cells;
+}
+
 StateWriter make_writer(const TargetFormat& target, std::span<const std::int32_t> tokens) {
   return target.is_file ? StateWriter::file(tokens) : StateWriter::blob(target.seq_id);
 }
 
 }  // namespace
 
-Result<std::vector<std::byte>> make_state(ChatSession& session, const TargetFormat& target,
-                                          std::uint64_t n_token,
-                                          std::span<const std::int32_t> tokens) {
+Result<Blob> make_state(ChatSession& session, const TargetFormat& target, std::uint64_t n_token,
+                        std::span<const std::int32_t> tokens) {
   const ChatShape& shape = session.shape();
   KVAULT_CHECK(check_target(shape, target));
   StateWriter writer = make_writer(target, tokens);
   StateMaker maker(session, target, writer);
   if (has_attention(shape.kind())) {
     KVAULT_TRY(const std::vector<StoredCell> stored, session.read_cells(0, n_token));
-    std::vector<Cell> cells;
-    for (const StoredCell& cell : stored) cells.push_back(cell.cell);
+    const std::vector<Cell> cells = cells_of(stored);
     writer.reserve(state_bytes_max(shape, target, n_token));
     KVAULT_CHECK(maker.add_section(0, {0, n_token}, cells));
     if (shape.n_sliding() > 0) {
@@ -189,7 +188,20 @@ Result<std::vector<std::byte>> make_state(ChatSession& session, const TargetForm
   return writer.take();
 }
 
-Result<std::vector<std::byte>> make_probe(ChatSession& session, const TargetFormat& target) {
+Result<Blob> make_part(ChatSession& session, const TargetFormat& target, const Stretch& stretch,
+                       Blob memory) {
+  const ChatShape& shape = session.shape();
+  KVAULT_ASSERT(shape.kind() == MemoryKind::plain && !target.is_file);
+  KVAULT_CHECK(check_target(shape, target));
+  StateWriter writer = StateWriter::blob(target.seq_id, std::move(memory));
+  writer.reserve(state_bytes_max(shape, target, stretch.n));
+  KVAULT_TRY(const std::vector<StoredCell> cells, session.read_cells(stretch.first, stretch.n));
+  StateMaker maker(session, target, writer);
+  KVAULT_CHECK(maker.add_section(0, stretch, cells_of(cells)));
+  return writer.take();
+}
+
+Result<Blob> make_probe(ChatSession& session, const TargetFormat& target) {
   const ChatShape& shape = session.shape();
   StateWriter writer = make_writer(target, {});
   const Cell cell{};

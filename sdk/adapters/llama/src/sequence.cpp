@@ -53,27 +53,40 @@ Result<Blob> Sequence::read_from(std::int32_t position) const {
 }
 
 Result<Blob> Sequence::read(std::int32_t seq_id) const {
-  Blob blob;
-  blob.size_bytes = functions_->state_seq_get_size(given_.context, seq_id);
-  blob.data = std::make_unique_for_overwrite<std::byte[]>(blob.size_bytes);
+  Blob blob(functions_->state_seq_get_size(given_.context, seq_id));
+  const std::span<std::byte> bytes = blob.bytes();
   const std::size_t n = functions_->state_seq_get_data(
-      given_.context, reinterpret_cast<std::uint8_t*>(blob.data.get()), blob.size_bytes, seq_id);
-  if (n == 0 || n != blob.size_bytes) {
+      given_.context, reinterpret_cast<std::uint8_t*>(bytes.data()), bytes.size(), seq_id);
+  if (n == 0 || n != bytes.size()) {
     return fail(Errc::incomplete, message("llama.cpp gave ", n, " bytes of a state of ",
-                                          blob.size_bytes, ", sequence ", seq_id));
+                                          bytes.size(), ", sequence ", seq_id));
   }
   return blob;
 }
 
 void Sequence::clear() const { functions_->memory_seq_rm(memory(), given_.seq_id, -1, -1); }
 
-bool Sequence::write(std::span<const std::byte> blob) const {
+bool Sequence::write(std::span<const std::byte> blob, std::int32_t seq_id) const {
   const std::size_t n = functions_->state_seq_set_data(
-      given_.context, reinterpret_cast<const std::uint8_t*>(blob.data()), blob.size(),
-      given_.seq_id);
-  if (n == blob.size()) return true;
+      given_.context, reinterpret_cast<const std::uint8_t*>(blob.data()), blob.size(), seq_id);
+  return n == blob.size();
+}
+
+bool Sequence::write(std::span<const std::byte> blob) const {
+  if (write(blob, given_.seq_id)) return true;
   clear();
   return false;
+}
+
+bool Sequence::write_behind(std::span<const std::byte> blob) const {
+  const bool is_taken = write(blob, given_.scratch_seq_id);
+  if (is_taken) {
+    functions_->memory_seq_cp(memory(), given_.scratch_seq_id, given_.seq_id, -1, -1);
+  } else {
+    clear();
+  }
+  functions_->memory_seq_rm(memory(), given_.scratch_seq_id, -1, -1);
+  return is_taken;
 }
 
 }  // namespace kvault::llama

@@ -2,20 +2,13 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <span>
 
 #include "core/base/result.hpp"
 #include "sdk/adapters/llama/include/kvault/kvault_llama.h"
+#include "sdk/adapters/llama/src/blob.hpp"
 
 namespace kvault::llama {
-
-/// Bytes that are not zeroed before they are filled.
-struct Blob {
-  std::unique_ptr<std::byte[]> data;
-  std::size_t size_bytes = 0;
-  std::span<const std::byte> bytes() const { return {data.get(), size_bytes}; }
-};
 
 /// One sequence of a llama_context, through the functions that were handed in. Borrows both. No
 /// call reaches llama.cpp that could end the process: ids are checked first, and parts of a
@@ -42,11 +35,15 @@ class Sequence {
   void clear() const;
   /// Whether llama.cpp took it; else the sequence is empty.
   bool write(std::span<const std::byte> blob) const;
+  /// The same, of tokens behind those that the sequence holds, by way of the scratch sequence.
+  /// pre: can_copy_parts()
+  bool write_behind(std::span<const std::byte> blob) const;
 
  private:
   Sequence(const kvault_llama_functions* functions, const kvault_llama_sequence& given)
       : functions_(functions), given_(given) {}
   Result<Blob> read(std::int32_t seq_id) const;
+  bool write(std::span<const std::byte> blob, std::int32_t seq_id) const;
   llama_memory_i* memory() const { return functions_->get_memory(given_.context); }
 
   const kvault_llama_functions* functions_;

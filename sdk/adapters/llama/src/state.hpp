@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/base/result.hpp"
+#include "sdk/adapters/llama/src/blob.hpp"
 #include "sdk/adapters/llama/src/ggml_type.hpp"
 
 /// The state of one llama.cpp sequence, as llama_state_seq_get_data writes it. Little-endian,
@@ -102,8 +103,8 @@ Result<std::uint32_t> read_n_stream(std::span<const std::byte> blob);
 /// values. The returned spans are filled by the caller before the next call.
 class StateWriter {
  public:
-  /// A blob for llama_state_seq_set_data.
-  static StateWriter blob(std::int32_t seq_id);
+  /// A blob for llama_state_seq_set_data. memory: of a blob that is done with, used again.
+  static StateWriter blob(std::int32_t seq_id, Blob memory = {});
   /// A file for llama_state_seq_load_file.
   static StateWriter file(std::span<const std::int32_t> tokens);
 
@@ -121,15 +122,14 @@ class StateWriter {
   std::span<std::byte> add_values(const GgmlType& type, std::uint64_t n_element);
   void end_kv();
   void add_recurrent(std::span<const std::byte> section);
-  std::vector<std::byte> take() { return std::move(bytes_); }
-  void reserve(std::size_t size_bytes) { bytes_.reserve(size_bytes); }
+  Blob take() { return std::move(blob_); }
+  void reserve(std::size_t size_bytes) { blob_.reserve(size_bytes); }
 
  private:
   template <class T>
   void put(T value);
-  std::span<std::byte> grow(std::size_t size_bytes);
 
-  std::vector<std::byte> bytes_;
+  Blob blob_;
   KvHead head_;
   std::size_t n_cell_ = 0;
 };

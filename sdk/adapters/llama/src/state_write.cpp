@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "core/base/assert.hpp"
 #include "sdk/adapters/llama/src/state.hpp"
@@ -7,17 +9,13 @@ namespace kvault::llama {
 
 template <class T>
 void StateWriter::put(T value) {
-  std::memcpy(grow(sizeof value).data(), &value, sizeof value);
+  std::memcpy(blob_.grow(sizeof value).data(), &value, sizeof value);
 }
 
-std::span<std::byte> StateWriter::grow(std::size_t size_bytes) {
-  const std::size_t begin = bytes_.size();
-  bytes_.resize(begin + size_bytes);
-  return std::span(bytes_).subspan(begin);
-}
-
-StateWriter StateWriter::blob(std::int32_t seq_id) {
+StateWriter StateWriter::blob(std::int32_t seq_id, Blob memory) {
   StateWriter writer;
+  writer.blob_ = std::move(memory);
+  writer.blob_.clear();
   writer.put(kBlobMagic);
   writer.put(seq_id);
   return writer;
@@ -56,7 +54,7 @@ std::span<std::byte> StateWriter::add_keys(const GgmlType& type, std::uint64_t r
   KVAULT_ASSERT(n_cell_ > 0);
   put(type.number);
   put(row_bytes);
-  return grow(n_cell_ * row_bytes);
+  return blob_.grow(n_cell_ * row_bytes);
 }
 
 std::span<std::byte> StateWriter::add_values(const GgmlType& type, std::uint64_t n_element) {
@@ -65,7 +63,7 @@ std::span<std::byte> StateWriter::add_values(const GgmlType& type, std::uint64_t
   put(type.number);
   put(type.block_bytes);
   put(static_cast<std::uint32_t>(n_element));
-  return grow(n_cell_ * type.row_bytes(n_element));
+  return blob_.grow(n_cell_ * type.row_bytes(n_element));
 }
 
 /// The other streams hold nothing of this sequence.
@@ -74,7 +72,7 @@ void StateWriter::end_kv() {
 }
 
 void StateWriter::add_recurrent(std::span<const std::byte> section) {
-  bytes_.insert(bytes_.end(), section.begin(), section.end());
+  std::copy(section.begin(), section.end(), blob_.grow(section.size()).begin());
 }
 
 }  // namespace kvault::llama

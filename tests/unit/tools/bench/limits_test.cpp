@@ -25,6 +25,9 @@ TEST_CASE("bench limits: stored bytes are those of centred keys and values as th
 TEST_CASE("bench limits: dots of a pair by hand") {
   CHECK(dots_per_pair(cpu::InstructionSet::avx512, 4, 128) == 4.0 * 128 * 256 * 2 / 64);
   CHECK(dots_per_pair(cpu::InstructionSet::avx2, 4, 128) == 4.0 * 128 * 256 / 16);
+  CHECK(dots_per_pair(cpu::InstructionSet::avx_vnni, 4, 128) == 4.0 * 128 * 256 / 16);
+  // Eight rows, both planes of four queries, in 16 products of keys and 16 of values.
+  CHECK(dots_per_pair(cpu::InstructionSet::amx, 4, 128) == 8.0 * 32);
   // 48 is stored as 64 dimensions.
   CHECK(dots_per_pair(cpu::InstructionSet::avx512, 1, 48) == 128.0 * 128 * 2 / 64);
   CHECK(dots_per_pair(cpu::InstructionSet::scalar, 4, 128) == 0);

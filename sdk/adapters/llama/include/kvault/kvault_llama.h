@@ -68,7 +68,8 @@ typedef struct kvault_llama_sequence {
   int32_t seq_id;
   struct llama_context* context;
   /* A sequence of the same context that holds nothing, or -1. With it, and kv_unified, a save
-   * copies the new tokens alone out of the context; without, the whole state. */
+   * copies the new tokens alone out of the context, and a resume puts a plain chat back in parts of
+   * a few MiB; without, the whole state is copied, through as much memory again. */
   int32_t scratch_seq_id;
   int32_t type_k; /* enum ggml_type, as in llama_context_params */
   int32_t type_v;
@@ -180,7 +181,8 @@ typedef struct kvault_llama_save_info {
  * A sequence that has been shifted (llama_memory_seq_add) or has gaps is never joined with its
  * unshifted past: the common beginning is forked, and the chat goes on in the fork.
  * SHAPE_MISMATCH: another number of tokens than the sequence holds. UNKNOWN_FORMAT, CORRUPT, ...: a
- * state that is none. NOT_FINITE: rows of NaN. After an error the saved chat is as before. */
+ * state that is none. NOT_FINITE: rows of NaN. After an error the saved chat is as before,
+ * and none where there was none. */
 KVAULT_API kvault_status kvault_llama_save(kvault_llama_chat* chat,
                                            const kvault_llama_sequence* sequence,
                                            const int32_t* tokens, size_t n_token,

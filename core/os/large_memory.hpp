@@ -1,0 +1,19 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdlib>
+#include <memory>
+
+namespace kvault {
+
+struct FreeMemory {
+  void operator()(std::byte* memory) const noexcept { std::free(memory); }
+};
+using LargeMemory = std::unique_ptr<std::byte[], FreeMemory>;
+
+/// Memory that is not filled; throws std::bad_alloc. Where it is large the system is asked for
+/// large pages: it comes fresh from the system, and page by page its faults cost more than filling
+/// it.
+LargeMemory allocate_large(std::size_t size_bytes);
+
+}  // namespace kvault

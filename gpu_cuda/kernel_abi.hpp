@@ -1,0 +1,176 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "core/layout/block_abi.inc"
+
+// What the host hands to kernels: plain structs that both compilers read. Every kernel takes one of
+// the ...Params by value; pointers are addresses of the device.
+
+namespace kvault::cuda {
+
+/// Threads of a block, of every kernel but where it says otherwise.
+inline constexpr std::uint32_t kBlockThreads = 256;
+inline constexpr std::uint32_t kAttendThreads = 128;
+/// Query rows that share a pass over the keys; also where fewer do.
+inline constexpr std::uint32_t kColumns = 8;
+/// Up to so many take the narrow kernels of attend_tensor.cu.
+inline constexpr std::uint32_t kNarrowColumns = 4;
+/// Floats of rows that a block turns at once.
+inline constexpr std::uint32_t kRowFloats = 4096;
+
+/// Rows of a block that are turned at once: a power of two, at least a quad.
+constexpr std::uint32_t rows_of_group(std::uint32_t head_dim) {
+  std::uint32_t n_row = KVAULT_PAGE_N_TOKEN;
+  while (n_row * head_dim > kRowFloats) n_row /= 2;
+  return n_row;
+}
+static_assert(rows_of_group(KVAULT_HEAD_DIM_MAX) >= KVAULT_QUAD_N_TOKEN);
+
+/// The rotation of a head_dim; core/codec/rotation.hpp.
+struct RotationTable {
+  const float* scaled_signs;  ///< [head_dim]
+  const float* paley_signs;   ///< [paley_order, paley_order]
+  std::uint32_t head_dim;
+  std::uint32_t paley_order;
+};
+
+struct EncodeJob {
+  const std::byte* source;
+  std::byte* target;
+  const std::uint16_t* equaliser;  ///< [head_dim] or null: all ones
+  std::uint32_t source_format;
+  std::uint32_t target_format;
+  float step;                ///< of the target's scheme
+  std::uint32_t size_bytes;  ///< of the target
+};
+
+/// A block of threads for each job.
+struct EncodeParams {
+  const EncodeJob* jobs;
+  std::uint32_t* misfits;  ///< [n_job]: 1 where the block does not fit its format
+  RotationTable rotation;
+  std::uint32_t is_value;
+  std::uint32_t scale_rule;
+};
+
+struct ReconstructJob {
+  const std::byte* block;
+  const std::uint16_t* equaliser;  ///< [head_dim] or null: all ones
+  std::byte* rows;
+  std::uint32_t format;
+  float step;
+};
+
+/// A block of threads for each job and group of rows.
+struct ReconstructParams {
+  const ReconstructJob* jobs;
+  RotationTable rotation;
+  std::uint32_t is_value;
+  std::uint32_t row_type;
+};
+
+/// Rows [n_token, n_head] of an engine's; a block of threads for each token.
+struct GatherParams {
+  const std::byte* source;
+  std::byte* target;     ///< of the first row of head 0, a head's rows dense; null: only looks
+  std::uint32_t* found;  ///< [n_token], where it only looks: the first of a token's elements
+                         ///< [n_head, head_dim] that is not finite, or 0xFFFFFFFF
+  std::uint64_t token_stride_bytes;
+  std::uint64_t head_stride_bytes;
+  std::uint64_t target_head_stride_bytes;
+  std::uint32_t n_head;
+  std::uint32_t row_bytes;
+  std::uint32_t format;      ///< raw
+  std::uint32_t word_bytes;  ///< 4 or 2: all addresses, strides and row_bytes are multiples
+};
+
+struct PageEntry {
+  const std::byte* key;
+  const std::byte* value;
+  std::uint32_t key_format;
+  std::uint32_t value_format;
+};
+
+struct SequenceEntry {
+  const PageEntry* pages;          ///< [n_page, n_kv_head]
+  const std::uint8_t* mask;        ///< [n_q, mask_stride] or null
+  const std::uint16_t* equaliser;  ///< [n_kv_head, key head_dim] or null: all ones
+  const float* q;                  ///< [n_q, n_head, key head_dim]
+  float* out;                      ///< [n_q, n_head, value head_dim]
+  float* lse;                      ///< [n_q, n_head] or null
+  std::uint64_t mask_stride;
+  std::uint32_t n_token;
+  std::uint32_t first_page;
+  std::int32_t first_q_position;
+  std::uint32_t is_causal;
+  std::uint32_t window;
+  float sparse_share;  ///< of the mass that a token may hold and be left out; 0: none
+};
+
+/// Up to kColumns rows of a kv head: row r is query r / group, head r % group of the group.
+struct TileEntry {
+  std::uint32_t sequence;
+  std::uint32_t kv_head;
+  std::uint32_t first_row;
+  std::uint32_t n_row;
+  std::uint32_t first_slot;
+  std::uint32_t n_slot;
+};
+
+/// What a block of threads attends of its pages. A slot has room for a partial softmax of each of
+/// the first three.
+enum ItemKind : std::uint32_t {
+  kRawValues,     ///< pages of raw values
+  kCodedValues,   ///< pages of coded values that kTensorValues does not take
+  kTensorValues,  ///< pages of coded keys and values, by integer tensor cores
+  kPartialKinds,
+  kFloors = kPartialKinds,  ///< no slot: a lower bound of the sums; see AttendParams::floors
+};
+
+/// Pages of a tile, for one block of threads.
+struct ItemEntry {
+  std::uint32_t tile;
+  std::uint32_t page_begin;
+  std::uint32_t page_end;
+  std::uint32_t slot;
+  ItemKind kind;
+};
+
+/// Of all kernels of an attend. Logits are in units of log2.
+struct AttendParams {
+  const SequenceEntry* sequences;
+  const TileEntry* tiles;
+  const ItemEntry* items;           ///< [n_item], of this launch
+  const std::uint32_t* slot_kinds;  ///< [n_slot], bit k: there is an item of kind k
+  float* q_raw;                     ///< [n_tile, kColumns, padded key dim], times the softmax scale
+  float* q_rotated;                 ///< likewise, equalised and rotated
+  std::int8_t* q_digits;            ///< [n_tile, 2, kColumns, padded key dim]: 256 * high + low
+  float* q_steps;                   ///< [n_tile, kColumns], what a unit of the digits counts
+  std::int32_t* q_sums;             ///< [n_tile, kColumns], of 256 * high + low over the dims
+  float* floors;    ///< [n_tile, kColumns, 2]: maximum and sum over some of the pages
+  float* partials;  ///< [n_slot, kPartialKinds, slot_floats]
+  RotationTable key_rotation;
+  RotationTable value_rotation;
+  std::uint32_t n_head;
+  std::uint32_t n_kv_head;
+  std::uint32_t key_dim;
+  std::uint32_t value_dim;
+  std::uint32_t uses_tensor_cores;  ///< whether there are items of kTensorValues
+  std::uint32_t n_item;
+  float softmax_scale;
+  float softcap;
+  float key_unit;  ///< 1 / sqrt(key_dim)
+  float value_unit;
+};
+
+/// Stands for a logit of minus infinity, with which no arithmetic is safe.
+inline constexpr float kNothing = -3.0e38F;
+
+/// Maximum and sum of every column, then what the columns gathered: [kColumns, padded value dim].
+constexpr std::uint32_t slot_floats(std::uint32_t padded_value_dim) {
+  return kColumns * (2 + padded_value_dim);
+}
+
+}  // namespace kvault::cuda

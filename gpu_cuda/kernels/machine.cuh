@@ -1,0 +1,149 @@
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <cstdint>
+
+// All that kernels ask of the machine. Where nvcc does not compile, tests/cuda_emulator does it on
+// the CPU, so that the same kernels run in tests without a GPU.
+
+#ifdef __CUDACC__
+#define KVAULT_DEVICE __device__ __forceinline__
+#define KVAULT_KERNEL(max_threads, min_blocks) \
+  extern "C" __global__ void __launch_bounds__(max_threads, min_blocks)
+#define KVAULT_UNROLL _Pragma("unroll")
+#define KVAULT_NO_UNROLL _Pragma("unroll 1")
+#define KVAULT_SHARED(type, name) __shared__ type name
+#define KVAULT_CONSTANT static __constant__
+#else
+#define KVAULT_DEVICE inline
+#define KVAULT_KERNEL(max_threads, min_blocks) extern "C" void
+#define KVAULT_UNROLL
+#define KVAULT_NO_UNROLL
+#define KVAULT_SHARED(type, name) type& name = *reinterpret_cast<type*>(shared_memory())
+#define KVAULT_CONSTANT static constexpr
+#endif
+
+namespace kvault::cuda {
+
+using u32 = std::uint32_t;
+inline constexpr u32 kWarpThreads = 32;
+
+#ifdef __CUDACC__
+
+KVAULT_DEVICE u32 thread_index() { return threadIdx.x; }
+KVAULT_DEVICE u32 n_thread() { return blockDim.x; }
+KVAULT_DEVICE u32 block_index() { return blockIdx.x; }
+KVAULT_DEVICE u32 n_block() { return gridDim.x; }
+
+KVAULT_DEVICE void sync_block() { __syncthreads(); }
+KVAULT_DEVICE void sync_warp() { __syncwarp(); }
+
+/// The value of the lane whose index differs by `mask`.
+KVAULT_DEVICE float shuffle_xor(float value, int mask) {
+  return __shfl_xor_sync(0xFFFFFFFFU, value, mask);
+}
+KVAULT_DEVICE u32 shuffle_xor(u32 value, int mask) {
+  return __shfl_xor_sync(0xFFFFFFFFU, value, mask);
+}
+KVAULT_DEVICE bool any_lane(bool value) { return __any_sync(0xFFFFFFFFU, value) != 0; }
+
+/// Bytes of a and b (numbers 0..7), chosen by the four nibbles of the selector; a nibble's top bit
+/// stands for the sign of the byte, eight times.
+KVAULT_DEVICE u32 permute_bytes(u32 a, u32 b, u32 selector) {
+  u32 result;
+  asm("prmt.b32 %0, %1, %2, %3;" : "=r"(result) : "r"(a), "r"(b), "r"(selector));
+  return result;
+}
+
+/// c [16, 8] += a [16, 32] b [32, 8] as mma.m16n8k32 spreads them over a warp (PTX ISA, "Matrix
+/// Fragments for mma.m16n8k32"); a of unsigned or signed bytes, b of signed ones.
+template <bool kSigned>
+KVAULT_DEVICE void multiply_tile(int (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) {
+#if __CUDA_ARCH__ >= 800
+  if constexpr (kSigned) {
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 "
+        "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  } else {
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 "
+        "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  }
+#endif
+}
+
+/// The transpose of an [8, 8] matrix of 16-bit entries, a pair of columns in every lane.
+KVAULT_DEVICE u32 transpose_pairs(u32 pair) {
+  u32 result;
+  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(result) : "r"(pair));
+  return result;
+}
+
+KVAULT_DEVICE float fused_multiply_add(float a, float b, float c) { return __fmaf_rn(a, b, c); }
+
+/// 1 / x within 1 ulp, for normal x.
+KVAULT_DEVICE float reciprocal_fast(float x) {
+  float result;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+  return result;
+}
+
+/// Has the memory fetch the line at an address that is valid.
+KVAULT_DEVICE void prefetch(const void* address) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
+}
+
+/// 2^x within 2 ulp; 0 below 2^-126.
+KVAULT_DEVICE float exp2_fast(float x) {
+  float result;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+  return result;
+}
+
+#endif
+
+KVAULT_DEVICE u32 lane_index() { return thread_index() % kWarpThreads; }
+KVAULT_DEVICE u32 warp_index() { return thread_index() / kWarpThreads; }
+KVAULT_DEVICE u32 n_warp() { return n_thread() / kWarpThreads; }
+
+/// Sums and maxima over a warp, in an order of their own; every lane gets them.
+KVAULT_DEVICE float sum_of_warp(float value) {
+  for (int mask = kWarpThreads / 2; mask > 0; mask /= 2) value += shuffle_xor(value, mask);
+  return value;
+}
+KVAULT_DEVICE float max_of_warp(float value) {
+  for (int mask = kWarpThreads / 2; mask > 0; mask /= 2) {
+    value = fmaxf(value, shuffle_xor(value, mask));
+  }
+  return value;
+}
+
+KVAULT_DEVICE float bits_as_float(u32 bits) {
+#ifdef __CUDACC__
+  return __uint_as_float(bits);
+#else
+  return std::bit_cast<float>(bits);
+#endif
+}
+KVAULT_DEVICE u32 float_as_bits(float value) {
+#ifdef __CUDACC__
+  return __float_as_uint(value);
+#else
+  return std::bit_cast<u32>(value);
+#endif
+}
+KVAULT_DEVICE float half_as_float(std::uint16_t bits) {
+  return __half2float(__ushort_as_half(bits));
+}
+KVAULT_DEVICE std::uint16_t float_as_half(float value) {
+  return __half_as_ushort(__float2half_rn(value));
+}
+KVAULT_DEVICE std::uint16_t float_as_bfloat16(float value) {
+  return __bfloat16_as_ushort(__float2bfloat16_rn(value));
+}
+
+}  // namespace kvault::cuda

@@ -1,0 +1,644 @@
+#pragma once
+
+#include "gpu_cuda/kernel_abi.hpp"
+#include "gpu_cuda/kernels/block.cuh"
+#include "gpu_cuda/kernels/fragments.cuh"
+#include "gpu_cuda/kernels/visible.cuh"
+
+// Attention over pages of coded keys and values by integer tensor cores. Levels of codes are bytes,
+// queries and probabilities two digits each, so that all products are exact integers. A warp has
+// every fourth page of its item and takes it in four tiles of 32 tokens.
+//
+// kWide: up to eight rows, whose digits are multiplied one after the other; else up to four, whose
+// digits are the eight columns. Bits of a row are the same either way.
+
+namespace kvault::cuda {
+
+// Where instructions are counted, in builds that never run, KVAULT_COUNTED_SCHEME is the scheme of
+// all pages, and no row is masked, capped or sparse.
+#ifdef KVAULT_COUNTED_SCHEME
+KVAULT_DEVICE constexpr u32 counted_scheme(u32) { return KVAULT_COUNTED_SCHEME; }
+KVAULT_DEVICE constexpr bool counted(bool common, bool) { return common; }
+#else
+KVAULT_DEVICE u32 counted_scheme(u32 format) { return scheme_of(format); }
+KVAULT_DEVICE bool counted(bool, bool actual) { return actual; }
+#endif
+
+inline constexpr u32 kTileTokens = 32;
+inline constexpr u32 kAttendWarps = kAttendThreads / kWarpThreads;
+/// Lower than any logit, above kNothing: a maximum to begin with.
+inline constexpr float kLeastMaximum = -1.0e30F;
+/// Of the two digits of a probability: 256 * high + low, both signed bytes.
+inline constexpr float kWeightMax = 127 * 256;
+
+/// Blocks of threads that are to fit a multiprocessor at once, of 65536 registers. Compilers for
+/// other architectures than 9.0 make no code of 128 registers without spilling some.
+constexpr u32 blocks_at_once(u32 key_dim, u32 value_dim, bool is_wide) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ == 900
+  constexpr u32 kMost = 4;
+#else
+  constexpr u32 kMost = 3;
+#endif
+  return key_dim > 128 || value_dim > 128 ? 2 : is_wide ? 3 : kMost;
+}
+
+template <u32 kKeyDim, u32 kValueDim, bool kWide>
+struct TensorShared {
+  u32 tables[3][4][kWarpThreads];  ///< of tq4, tq3 and tq2; Codes
+  u32 q_digits[kKeyDim / 32][kWarpThreads][kWide ? 4 : 2];
+  float q[kColumns * kKeyDim];           ///< [column][dim], rotated
+  float gathered[kColumns * kValueDim];  ///< of all warps
+  float warp_maximum[kAttendWarps][kColumns];
+  float warp_sum[kAttendWarps][kColumns];
+};
+
+/// Sums are in registers. Where they take most of these, loops over the dims have a sync_warp() in
+/// every turn, before which no compiler moves loads: else they would wait for memory in registers
+/// that are not there.
+template <u32 kKeyDim, u32 kValueDim, bool kWide>
+class TensorAttention {
+ public:
+  using Shared = TensorShared<kKeyDim, kValueDim, kWide>;
+
+  KVAULT_DEVICE TensorAttention(const AttendParams& params, const ItemEntry& item, Shared& shared)
+      : params_(params), item_(item), shared_(shared), view_(TileView::of(params, item.tile)) {}
+
+  /// Attends the item's pages and leaves the partial softmax in its slot.
+  KVAULT_DEVICE void run();
+
+ private:
+  static constexpr u32 kSteps = kKeyDim / 32;
+  static constexpr u32 kTiles = kValueDim / 16;
+  /// Columns of a lane, from own_column() on.
+  static constexpr u32 kOwn = kWide ? 2 : 1;
+
+  KVAULT_DEVICE u32 own_column() const { return lane_index() % 4 * kOwn; }
+  KVAULT_DEVICE void load_item();
+  KVAULT_DEVICE void attend_page(u32 page);
+  KVAULT_DEVICE void prefetch_page(u32 page) const;
+  KVAULT_DEVICE bool takes(u32 page) const;
+  KVAULT_DEVICE void find_mean_products();
+  KVAULT_DEVICE void attend_tile(u32 tile, u32 page_position, bool sees_all);
+  KVAULT_DEVICE void find_products(u32 tile);
+  template <u32 kScheme>
+  KVAULT_DEVICE void find_products_of(u32 tile);
+  KVAULT_DEVICE void find_logits(u32 tile, u32 page_position, bool sees_all);
+  KVAULT_DEVICE void raise_maximum();
+  KVAULT_DEVICE bool find_probabilities();
+  KVAULT_DEVICE void scale_probabilities(u32 tile, bool sees_all);
+  KVAULT_DEVICE void make_weights();
+  KVAULT_DEVICE void add_values(u32 tile);
+  template <u32 kScheme>
+  KVAULT_DEVICE void add_values_of(u32 tile);
+  KVAULT_DEVICE void add_mean();
+  KVAULT_DEVICE void store();
+  KVAULT_DEVICE void add_to_gathered(u32 warp, const float (&factor)[kOwn]);
+
+  const AttendParams& params_;
+  const ItemEntry& item_;
+  Shared& shared_;
+  TileView view_;
+  PageEntry page_ = {};
+
+  // Of the lane's columns.
+  int q_centre_[kOwn];
+  float q_step_[kOwn];
+  float mean_product_[kOwn];
+  float maximum_[kOwn];
+  float sum_[kOwn];          ///< of the lane's tokens
+  float page_sum_[kOwn];     ///< likewise, of the page's tokens whose values were added
+  float weight_sum_[kOwn];   ///< likewise, of the digits of weights of nibbles, in units of output
+  float key_step_[kOwn];     ///< of the page: q_step_ times what a level counts
+  float weight_unit_[kOwn];  ///< of the tile: integers per weight
+  float tile_step_[kOwn];    ///< what a digit of a weight counts
+
+  float value_step_;  ///< of the page: what a level counts
+
+  // Of a tile of 32 tokens: the lane's tokens are 16 * m + 2 * g + half.
+  int products_[2][2][kOwn];       ///< [m][half]
+  float logits_[2][2][kOwn];       ///< then probabilities
+  u32 weights_[kWide ? 2 : 1][2];  ///< [digit][m], fragments b0 and b1
+
+  float gathered_[kTiles][2][kOwn] = {};  ///< [tile of dims][row g or g + 8]
+};
+
+#define KVAULT_TENSOR_MEMBER                        \
+  template <u32 kKeyDim, u32 kValueDim, bool kWide> \
+  KVAULT_DEVICE
+
+/// Sums over the lanes of a column.
+KVAULT_DEVICE float sum_of_column(float value) {
+  KVAULT_UNROLL
+  for (int mask = 4; mask < 32; mask *= 2) value += shuffle_xor(value, mask);
+  return value;
+}
+KVAULT_DEVICE float max_of_column(float value) {
+  KVAULT_UNROLL
+  for (int mask = 4; mask < 32; mask *= 2) value = fmaxf(value, shuffle_xor(value, mask));
+  return value;
+}
+
+/// Tables, queries and the columns' first state.
+KVAULT_TENSOR_MEMBER void TensorAttention<kKeyDim, kValueDim, kWide>::load_item() {
+  for (u32 i = thread_index(); i < 3 * 4 * kWarpThreads; i += kAttendThreads) {
+    const u32 table = i / (4 * kWarpThreads);
+    const u32 word = i / kWarpThreads % 4;
+    const u32 first = table == 0 ? 0 : table == 1 ? 16 : 24;
+    u32 bytes = 0;
+    for (u32 j = 0; j < 4; ++j) {
+      const u32 entry = 4 * word + j;
+      if (entry < 16U >> table) bytes |= u32{kAllLevels[first + entry]} << (8 * j);
+    }
+    shared_.tables[table][word][i % kWarpThreads] = bytes;
+  }
+  const std::size_t first = std::size_t{item_.tile} * kColumns * kKeyDim;
+  for (u32 i = thread_index(); i < kColumns * kKeyDim; i += kAttendThreads) {
+    shared_.q[i] = params_.q_rotated[first + i];
+  }
+  const std::int8_t* const high = params_.q_digits + 2 * first;
+  const std::int8_t* const low = high + kColumns * kKeyDim;
+  for (u32 i = thread_index(); i < kSteps * kWarpThreads; i += kAttendThreads) {
+    const u32 step = i / kWarpThreads;
+    const u32 g = i % kWarpThreads / 4;
+    const u32 dim = 8 * key_word<kSteps>(i % 4, step);
+    u32* const fragment = shared_.q_digits[step][i % kWarpThreads];
+    const std::int8_t* const one =
+        kWide ? high + g * kKeyDim : (g % 2 == 0 ? high : low) + g / 2 * kKeyDim;
+    fragment[0] = *reinterpret_cast<const u32*>(one + dim);
+    fragment[1] = *reinterpret_cast<const u32*>(one + dim + 4);
+    if constexpr (kWide) {
+      fragment[2] = *reinterpret_cast<const u32*>(low + g * kKeyDim + dim);
+      fragment[3] = *reinterpret_cast<const u32*>(low + g * kKeyDim + dim + 4);
+    }
+  }
+  KVAULT_UNROLL
+  for (u32 c = 0; c < kOwn; ++c) {
+    const std::size_t row = std::size_t{item_.tile} * kColumns + own_column() + c;
+    q_step_[c] = params_.q_steps[row];
+    // 63.5 times the sum; half a unit of a digit is lost on odd ones.
+    q_centre_[c] = (params_.q_sums[row] * 127) >> 1;
+    maximum_[c] = kLeastMaximum;
+    sum_[c] = 0;
+    weight_sum_[c] = 0;
+  }
+  sync_block();
+}
+
+KVAULT_TENSOR_MEMBER bool TensorAttention<kKeyDim, kValueDim, kWide>::takes(u32 page) const {
+  if (!view_.sees_page(view_.position_of_page(page))) return false;
+  const PageEntry& entry =
+      view_.sequence.pages[std::size_t{page} * params_.n_kv_head + view_.tile.kv_head];
+  return !is_raw(entry.key_format) && !is_raw(entry.value_format);
+}
+
+/// Has the memory begin to fetch what the warp will come to next.
+KVAULT_TENSOR_MEMBER void TensorAttention<kKeyDim, kValueDim, kWide>::prefetch_page(
+    u32 page) const {
+  if (page >= item_.page_end || !takes(page)) return;
+  const PageEntry entry =
+      view_.sequence.pages[std::size_t{page} * params_.n_kv_head + view_.tile.kv_head];
+  constexpr u32 kLineBytes = 128;
+  const u32 key_bytes = mean_offset_bytes(scheme_of(entry.key_format), kKeyDim);
+  const u32 value_bytes = mean_offset_bytes(scheme_of(entry.value_format), kValueDim);
+  KVAULT_NO_UNROLL
+  for (u32 at = lane_index() * kLineBytes; at < key_bytes; at += kWarpThreads * kLineBytes) {
+    prefetch(entry.key + at);
+  }
+  KVAULT_NO_UNROLL
+  for (u32 at = lane_index() * kLineBytes; at < value_bytes; at += kWarpThreads * kLineBytes) {
+    prefetch(entry.value + at);
+  }
+}
+
+KVAULT_TENSOR_MEMBER void TensorAttention<kKeyDim, kValueDim, kWide>::run() {
+  load_item();
+  prefetch_page(item_.page_begin + warp_index());
+  for (u32 page = item_.page_begin + warp_index(); page < item_.page_end; page += kAttendWarps) {
+    prefetch_page(page + kAttendWarps);
+    if (takes(page)) attend_page(page);
+  }
+  store();
+}
+
+KVAULT_TENSOR_MEMBER void TensorAttention<kKeyDim, kValueDim, kWide>::attend_page(u32 page) {
+  const u32 page_position = view_.position_of_page(page);
+  page_ = view_.sequence.pages[std::size_t{page} * params_.n_kv_head + view_.tile.kv_head];
+  find_mean_products();
+  KVAULT_UNROLL
+  for (u32 c = 0; c < kOwn; ++c) {
+    page_sum_[c] = 0;
+    key_step_[c] = q_step_[c] * level_step(scheme_of(page_.key_format), params_.key_unit);
+  }
+  value_step_ = level_step(scheme_of(page_.value_format), params_.value_unit);
+  const bool sees_all = counted(true, view_.sees_all_of(page_position));
+  KVAULT_NO_UNROLL
+  for (u32 tile = 0; tile < KVAULT_PAGE_N_TOKEN / kTileTokens; ++tile) {
+    attend_tile(tile, page_position, sees_all);
+  }
+  if (is_centred(page_.value_format)) add_mean();
+}
+
+/// The dot products of the queries with the mean of the page's keys: a lane has some dims, then
+/// lanes trade columns for dims.
+KVAULT_TENSOR_MEMBER void TensorAttention<kKeyDim, kValueDim, kWide>::find_mean_products() {
+  constexpr u32 kRows = 4 * kOwn;
+  float parts[kRows] = {};
+  if (is_centred(page_.key_format)) {
+    const std::uint16_t* const mean =
+        mean_of(page_.key, scheme_of(page_.key_format), params_.key_dim);
+    KVAULT_UNROLL
+    for (u32 step = 0; step < kSteps; ++step) {
+      if constexpr (kSteps > 8) sync_warp();
+      const u32 dim = step * kWarpThreads + lane_index();
+      // What stands behind the last dim may be anything.
+      const float entry = dim < params_.key_dim ? half_as_float(mean[dim]) : 0.0F;
+      KVAULT_UNROLL
+      for (u32 row = 0; row < kRows; ++row) parts[row] += entry * shared_.q[row * kKeyDim + dim];
+    }
+  }
+  const bool is_high = (lane_index() & 2U) != 0;
+  KVAULT_UNROLL
+  for (u32 i = 0; i < kRows / 2; ++i) {
+    const float sent = is_high ? parts[i] : parts[i + kRows / 2];
+    const float kept = is_high ? parts[i + kRows / 2] : parts[i];
+    parts[i] = kept + shuffle_xor(sent, 2);
+  }
+  const bool is_odd = (lane_index() & 1U) != 0;
+  KVAULT_UNROLL
+  for (u32 i = 0; i < kOwn; ++i) {
+    const float sent = is_odd ? parts[i] : parts[i + kOwn];
+    const float kept = is_odd ? parts[i + kOwn] : parts[i];
+    mean_product_[i] = sum_of_column(kept + shuffle_xor(sent, 1));
+  }
+}
+
+KVAULT_TENSOR_MEMBER void TensorAttention<kKeyDim, kValueDim, kWide>::attend_tile(u32 tile,
+                                                                                  u32 page_position,
+                                                                                  bool sees_all) {
+  find_products(tile);
+  find_logits(tile, page_position, sees_all);
+  raise_maximum();
+  if (!find_probabilities()) return;
+  scale_probabilities(tile, sees_all);
+  make_weights();
+  add_values(tile);
+}
+
+template <u32 kKeyDim, u32 kValueDim, bool kWide>
+template <u32 kScheme>
+KVAULT_DEVICE void TensorAttention<kKeyDim, kValueDim, kWide>::find_products_of(u32 tile) {
+  using Book = Codes<kScheme>;
+  constexpr u32 kTable = kScheme == KVAULT_FORMAT_TQ3 ? 1 : kScheme == KVAULT_FORMAT_TQ2 ? 2 : 0;
+  const Book book(&shared_.tables[kTable][0][0]);
+  constexpr u32 kBits = Book::kIsNibbles ? 4 - (kScheme - KVAULT_FORMAT_TQ4) : 8;
+  constexpr u32 kRowBytes = kKeyDim * kBits / 8;
+  constexpr u32 kRun = kKeyRun<kSteps>;
+  const u32 g = lane_index() / 4;
+  KVAULT_UNROLL
+  for (u32 m = 0; m < 2; ++m) {
+    if constexpr (kSteps > kRun) sync_warp();
+    const std::byte* const row = page_.key + (tile * kTileTokens + 16 * m + 2 * g) * kRowBytes;
+    int high[4] = {};
+    int low[4] = {};
+    KVAULT_UNROLL
+    for (u32 first = 0; first < kSteps; first += kRun) {
+      if constexpr (kSteps > kRun) sync_warp();
+      u32 even[kRun * Book::kRegisters];
+      u32 odd[kRun * Book::kRegisters];
+      load_key<kScheme, kSteps>(row, first, even);
+      load_key<kScheme, kSteps>(row + kRowBytes, first, odd);
+      KVAULT_UNROLL
+      for (u32 i = 0; i < kRun; ++i) {
+        u32 a[4];
+        book.decode(even + i * Book::kRegisters, a[0], a[2]);
+        book.decode(odd + i * Book::kRegisters, a[1], a[3]);
+        const u32* const digits = shared_.q_digits[first + i][lane_index()];
+        multiply_tile<!Book::kIsNibbles>(high, a, digits[0], digits[1]);
+        if constexpr (kWide) multiply_tile<!Book::kIsNibbles>(low, a, digits[2], digits[3]);
+      }
+    }
+    KVAULT_UNROLL
+    for (u32 half = 0; half < 2; ++half) {
+      KVAULT_UNROLL
+      for (u32 c = 0; c < kOwn; ++c) {
+        const int centre = Book::kIsNibbles ? q_centre_[c] : 0;
+        const int product = kWide ? 256 * high[2 * half + c] + low[2 * half + c]
+                                  : 256 * high[2 * half] + high[2 * half + 1];
+        products_[m][half][c] = product - centre;
+      }
+    }
+  }
+}
+
+KVAULT_TENSOR_MEMBER void TensorAttention<kKeyDim, kValueDim, kWide>::find_products(u32 tile) {
+  switch (counted_scheme(page_.key_format)) {
+    case KVAULT_FORMAT_TQ4:
+      return find_products_of<KVAULT_FORMAT_TQ4>(tile);
+    case KVAULT_FORMAT_TQ3:
+      return find_products_of<KVAULT_FORMAT_TQ3>(tile);
+    case KVAULT_FORMAT_TQ2:
+      return find_products_of<KVAULT_FORMAT_TQ2>(tile);
+    default:
+      return find_products_of<KVAULT_FORMAT_Q8>(tile);
+  }
+}
+
+KVAULT_TENSOR_MEMBER void TensorAttention<kKeyDim, kValueDim, kWide>::find_logits(u32 tile,
+                                                                                  u32 page_position,
+                                                                                  bool sees_all) {
+  const std::uint16_t* const scales =
+      scales_of(page_.key, counted_scheme(page_.key_format), kKeyDim);
+  KVAULT_UNROLL
+  for (u32 m = 0; m < 2; ++m) {
+    const u32 token = tile * kTileTokens + 16 * m + lane_index() / 4 * 2;
+    const u32 pair = *reinterpret_cast<const u32*>(scales + token);
+    KVAULT_UNROLL
+    for (u32 half = 0; half < 2; ++half) {
+      const float scale = half_as_float(static_cast<std::uint16_t>(pair >> (16 * half)));
+      KVAULT_UNROLL
+      for (u32 c = 0; c < kOwn; ++c) {
+        float logit =
+            static_cast<float>(products_[m][half][c]) * (key_step_[c] * scale) + mean_product_[c];
+        if (counted(false, params_.softcap > 0)) logit = cap_logit(logit, params_.softcap);
+        if (!sees_all && !view_.sees(own_column() + c, page_position + token + half)) {
+          logit = kNothing;
+        }
+        logits_[m][half][c] = logit;
+      }
+    }
+  }
+}
+
+/// The running maximum takes the tile in; what was summed before is made relative to it.
+KVAULT_TENSOR_MEMBER void TensorAttention<kKeyDim, kValueDim, kWide>::raise_maximum() {
+  float greatest[kOwn];
+  bool rises = false;
+  KVAULT_UNROLL
+  for (u32 c = 0; c < kOwn; ++c) {
+    greatest[c] = max_of_column(fmaxf(fmaxf(logits_[0][0][c], logits_[0][1][c]),
+                                      fmaxf(logits_[1][0][c], logits_[1][1][c])));
+    greatest[c] = fmaxf(greatest[c], maximum_[c]);
+    rises = rises || greatest[c] > maximum_[c];
+  }
+  if (!any_lane(rises)) return;
+  KVAULT_UNROLL
+  for (u32 c = 0; c < kOwn; ++c) {
+    const float rescale = exp2_fast(maximum_[c] - greatest[c]);
+    maximum_[c] = greatest[c];
+    sum_[c] *= rescale;
+    page_sum_[c] *= rescale;
+    weight_sum_[c] *= rescale;
+    KVAULT_UNROLL
+    for (u32 i = 0; i < kTiles; ++i) {
+      gathered_[i][0][c] *= rescale;
+      gathered_[i][1][c] *= rescale;
+    }
+  }
+}
+
+/// Logits become probabilities. False where the tile's values may be left out.
+KVAULT_TENSOR_MEMBER bool TensorAttention<kKeyDim, kValueDim, kWide>::find_probabilities() {
+  float mass[kOwn] = {};
+  KVAULT_UNROLL
+  for (u32 m = 0; m < 2; ++m) {
+    KVAULT_UNROLL
+    for (u32 half = 0; half < 2; ++half) {
+      KVAULT_UNROLL
+      for (u32 c = 0; c < kOwn; ++c) {
+        logits_[m][half][c] = exp2_fast(logits_[m][half][c] - maximum_[c]);
+        mass[c] += logits_[m][half][c];
+      }
+    }
+  }
+  KVAULT_UNROLL
+  for (u32 c = 0; c < kOwn; ++c) sum_[c] += mass[c];
+  if (counted(false, view_.sequence.sparse_share > 0)) {
+    bool keeps = false;
+    KVAULT_UNROLL
+    for (u32 c = 0; c < kOwn; ++c) {
+      const u32 column = own_column() + c;
+      const float* const floor = params_.floors + (std::size_t{item_.tile} * kColumns + column) * 2;
+      const float tile_mass = sum_of_column(mass[c]);
+      const float sum = sum_of_column(sum_[c]);
+      keeps = keeps || (column < view_.tile.n_row &&
+                        !is_negligible(view_, floor, tile_mass, sum, maximum_[c], kTileTokens));
+    }
+    if (!any_lane(keeps)) return false;
+  }
+  KVAULT_UNROLL
+  for (u32 c = 0; c < kOwn; ++c) page_sum_[c] += mass[c];
+  return true;
+}
+
+/// Probabilities times the scales of the values become weights.
+KVAULT_TENSOR_MEMBER void TensorAttention<kKeyDim, kValueDim, kWide>::scale_probabilities(
+    u32 tile, bool sees_all) {
+  const std::uint16_t* const scales =
+      scales_of(page_.value, counted_scheme(page_.value_format), kValueDim);
+  float greatest[kOwn] = {};
+  KVAULT_UNROLL
+  for (u32 m = 0; m < 2; ++m) {
+    const u32 token = tile * kTileTokens + 16 * m + lane_index() / 4 * 2;
+    const u32 pair = *reinterpret_cast<const u32*>(scales + token);
+    KVAULT_UNROLL
+    for (u32 half = 0; half < 2; ++half) {
+      const float scale = half_as_float(static_cast<std::uint16_t>(pair >> (16 * half)));
+      KVAULT_UNROLL
+      for (u32 c = 0; c < kOwn; ++c) {
+        float weight = logits_[m][half][c] * scale;
+        // A scale past the valid length may be anything.
+        if (!sees_all && !(logits_[m][half][c] > 0)) weight = 0;
+        logits_[m][half][c] = weight;
+        greatest[c] = fmaxf(greatest[c], weight);
+      }
+    }
+  }
+  KVAULT_UNROLL
+  for (u32 c = 0; c < kOwn; ++c) {
+    greatest[c] = max_of_column(greatest[c]);
+    weight_unit_[c] = greatest[c] > 1e-30F ? kWeightMax * reciprocal_fast(greatest[c]) : 0.0F;
+    tile_step_[c] = greatest[c] * (value_step_ / kWeightMax);
+  }
+}
+
+/// Weights as integers of two digits, as fragments. The integers plus 128 stand in the low bits of
+/// floats that are so large that they have no fraction: the second byte is the high digit, the
+/// first the low one with its top bit turned.
+KVAULT_TENSOR_MEMBER void TensorAttention<kKeyDim, kValueDim, kWide>::make_weights() {
+  constexpr float kMagic = 12582912.0F + 128.0F;  // 1.5 * 2^23
+  constexpr u32 kHighDigits = 0x0051U;
+  constexpr u32 kLowDigits = 0x0040U;
+  float sum[kOwn] = {};
+  KVAULT_UNROLL
+  for (u32 m = 0; m < 2; ++m) {
+    u32 integers[2][kOwn];
+    KVAULT_UNROLL
+    for (u32 half = 0; half < 2; ++half) {
+      KVAULT_UNROLL
+      for (u32 c = 0; c < kOwn; ++c) {
+        const float integer = fused_multiply_add(logits_[m][half][c], weight_unit_[c], kMagic);
+        integers[half][c] = float_as_bits(integer);
+        sum[c] += integer - kMagic;
+      }
+    }
+    if constexpr (kWide) {
+      const u32 even = permute_bytes(integers[0][0], integers[1][0], kLowDigits | 0x5100U);
+      const u32 odd =
+          permute_bytes(integers[0][kOwn - 1], integers[1][kOwn - 1], kLowDigits | 0x5100U);
+      weights_[0][m] = transpose_pairs(permute_bytes(even, odd, 0x7632U));
+      weights_[kWide ? 1 : 0][m] = transpose_pairs(permute_bytes(even, odd, 0x5410U) ^ 0x80808080U);
+    } else {
+      const u32 both = permute_bytes(integers[0][0], integers[1][0], kHighDigits | 0x4000U);
+      weights_[0][m] = transpose_pairs(both ^ 0x80800000U);
+    }
+  }
+  if (counted_scheme(page_.value_format) == KVAULT_FORMAT_Q8) return;
+  KVAULT_UNROLL
+  for (u32 c = 0; c < kOwn; ++c) weight_sum_[c] += sum[c] * tile_step_[c];
+}
+
+template <u32 kKeyDim, u32 kValueDim, bool kWide>
+template <u32 kScheme>
+KVAULT_DEVICE void TensorAttention<kKeyDim, kValueDim, kWide>::add_values_of(u32 tile) {
+  using Book = Codes<kScheme>;
+  constexpr u32 kTable = kScheme == KVAULT_FORMAT_TQ3 ? 1 : kScheme == KVAULT_FORMAT_TQ2 ? 2 : 0;
+  const Book book(&shared_.tables[kTable][0][0]);
+  constexpr u32 kBits = Book::kIsNibbles ? 4 - (kScheme - KVAULT_FORMAT_TQ4) : 8;
+  constexpr u32 kQuadBytes = kValueDim * KVAULT_QUAD_N_TOKEN * kBits / 8;
+  constexpr u32 kRun = kValueRun<kTiles>;
+  const u32 quad = tile * (kTileTokens / KVAULT_QUAD_N_TOKEN) + lane_index() % 4;
+  const std::byte* const row = page_.value + quad * kQuadBytes;
+  KVAULT_UNROLL
+  for (u32 first = 0; first < kTiles; first += kRun) {
+    if constexpr (kTiles > 16) sync_warp();
+    u32 near[kRun * Book::kRegisters];
+    u32 far[kRun * Book::kRegisters];
+    load_value<kScheme, kTiles>(row, first, near);
+    load_value<kScheme, kTiles>(row + 4 * kQuadBytes, first, far);
+    KVAULT_UNROLL
+    for (u32 i = 0; i < kRun; ++i) {
+      u32 a[4];
+      book.decode(near + i * Book::kRegisters, a[0], a[1]);
+      book.decode(far + i * Book::kRegisters, a[2], a[3]);
+      int high[4] = {};
+      int low[4] = {};
+      multiply_tile<!Book::kIsNibbles>(high, a, weights_[0][0], weights_[0][1]);
+      if constexpr (kWide) {
+        multiply_tile<!Book::kIsNibbles>(low, a, weights_[kWide ? 1 : 0][0],
+                                         weights_[kWide ? 1 : 0][1]);
+      }
+      KVAULT_UNROLL
+      for (u32 half = 0; half < 2; ++half) {
+        KVAULT_UNROLL
+        for (u32 c = 0; c < kOwn; ++c) {
+          const int sum = kWide ? 256 * high[2 * half + c] + low[2 * half + c]
+                                : 256 * high[2 * half] + high[2 * half + 1];
+          gathered_[first + i][half][c] += static_cast<float>(sum) * tile_step_[c];
+        }
+      }
+    }
+  }
+}
+
+KVAULT_TENSOR_MEMBER void TensorAttention<kKeyDim, kValueDim, kWide>::add_values(u32 tile) {
+  switch (counted_scheme(page_.value_format)) {
+    case KVAULT_FORMAT_TQ4:
+      return add_values_of<KVAULT_FORMAT_TQ4>(tile);
+    case KVAULT_FORMAT_TQ3:
+      return add_values_of<KVAULT_FORMAT_TQ3>(tile);
+    case KVAULT_FORMAT_TQ2:
+      return add_values_of<KVAULT_FORMAT_TQ2>(tile);
+    default:
+      return add_values_of<KVAULT_FORMAT_Q8>(tile);
+  }
+}
+
+/// The mean of the page's values, as often as its tokens count.
+KVAULT_TENSOR_MEMBER void TensorAttention<kKeyDim, kValueDim, kWide>::add_mean() {
+  const auto* const mean =
+      reinterpret_cast<const u32*>(mean_of(page_.value, scheme_of(page_.value_format), kValueDim));
+  float mass[kOwn];
+  KVAULT_UNROLL
+  for (u32 c = 0; c < kOwn; ++c) mass[c] = sum_of_column(page_sum_[c]);
+  KVAULT_UNROLL
+  for (u32 i = 0; i < kTiles; ++i) {
+    if constexpr (kTiles > 16) sync_warp();
+    const u32 pair = mean[value_word<kTiles>(lane_index() / 4, i)];
+    KVAULT_UNROLL
+    for (u32 half = 0; half < 2; ++half) {
+      const float entry = half_as_float(static_cast<std::uint16_t>(pair >> (16 * half)));
+      KVAULT_UNROLL
+      for (u32 c = 0; c < kOwn; ++c) gathered_[i][half][c] += entry * mass[c];
+    }
+  }
+}
+
+/// Adds what a warp gathered to what those before it did.
+KVAULT_TENSOR_MEMBER void TensorAttention<kKeyDim, kValueDim, kWide>::add_to_gathered(
+    u32 warp, const float (&factor)[kOwn]) {
+  KVAULT_UNROLL
+  for (u32 i = 0; i < kTiles; ++i) {
+    if constexpr (kTiles > 16) sync_warp();
+    const u32 dim = 2 * value_word<kTiles>(lane_index() / 4, i);
+    KVAULT_UNROLL
+    for (u32 half = 0; half < 2; ++half) {
+      KVAULT_UNROLL
+      for (u32 c = 0; c < kOwn; ++c) {
+        float& sum = shared_.gathered[(own_column() + c) * kValueDim + dim + half];
+        const float own =
+            (gathered_[i][half][c] - static_cast<float>(KVAULT_TABLE_CENTRE) * weight_sum_[c]) *
+            factor[c];
+        sum = warp == 0 ? own : sum + own;
+      }
+    }
+  }
+}
+
+KVAULT_TENSOR_MEMBER void TensorAttention<kKeyDim, kValueDim, kWide>::store() {
+  constexpr u32 kRows = 4 * kOwn;
+  KVAULT_UNROLL
+  for (u32 c = 0; c < kOwn; ++c) {
+    sum_[c] = sum_of_column(sum_[c]);
+    weight_sum_[c] = sum_of_column(weight_sum_[c]);
+    if (lane_index() < 4) {
+      shared_.warp_maximum[warp_index()][own_column() + c] = maximum_[c];
+      shared_.warp_sum[warp_index()][own_column() + c] = sum_[c];
+    }
+  }
+  sync_block();
+  float factor[kOwn];
+  KVAULT_UNROLL
+  for (u32 c = 0; c < kOwn; ++c) {
+    float greatest = kLeastMaximum;
+    for (u32 warp = 0; warp < kAttendWarps; ++warp) {
+      greatest = fmaxf(greatest, shared_.warp_maximum[warp][own_column() + c]);
+    }
+    factor[c] = exp2_fast(maximum_[c] - greatest);
+  }
+  for (u32 warp = 0; warp < kAttendWarps; ++warp) {
+    if (warp_index() == warp) add_to_gathered(warp, factor);
+    sync_block();
+  }
+  float* const partial =
+      params_.partials +
+      (std::size_t{item_.slot} * kPartialKinds + kTensorValues) * slot_floats(kValueDim);
+  for (u32 row = thread_index(); row < kColumns; row += kAttendThreads) {
+    float greatest = kLeastMaximum;
+    float sum = 0;
+    for (u32 warp = 0; row < kRows && warp < kAttendWarps; ++warp) {
+      greatest = fmaxf(greatest, shared_.warp_maximum[warp][row]);
+    }
+    for (u32 warp = 0; row < kRows && warp < kAttendWarps; ++warp) {
+      sum += shared_.warp_sum[warp][row] * exp2_fast(shared_.warp_maximum[warp][row] - greatest);
+    }
+    partial[2 * row] = sum > 0 ? greatest : kNothing;
+    partial[2 * row + 1] = sum;
+  }
+  for (u32 i = thread_index(); i < kRows * kValueDim; i += kAttendThreads) {
+    partial[2 * kColumns + i] = shared_.gathered[i];
+  }
+}
+
+#undef KVAULT_TENSOR_MEMBER
+
+}  // namespace kvault::cuda
