@@ -8,6 +8,7 @@ find_package(PkgConfig REQUIRED)
 find_package(tl-expected REQUIRED)
 find_package(hwy REQUIRED)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
+pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
 
 # sdk. Debian spells the package FlatBuffers; only its headers and flatc are used.
 find_package(FlatBuffers REQUIRED)

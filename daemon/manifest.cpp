@@ -102,6 +102,13 @@ Result<> check_tail(const std::vector<LiveRecord>& records, std::uint64_t n_page
               message("token ", position, " of ", n_token, " is in no page and no tail"));
 }
 
+/// The page before the tail: its rows stay, so that a rollback inside the tail is exact. Behind it
+/// are one or two pages, the last of them perhaps not full.
+std::uint64_t history_page(const CommitMeta& meta) {
+  const std::uint64_t n_full = meta.n_token / kPageTokens;
+  return std::min(meta.n_page, n_full > 2 ? n_full - 2 : 0);
+}
+
 /// The last of the snapshots of each position, and of these the newest.
 void drop_old_snapshots(std::vector<LiveRecord>& records) {
   std::vector<LiveRecord> snapshots;
@@ -155,7 +162,7 @@ Result<CommitMeta> next_manifest(const CommitMeta& before, const CommitRequest& 
                                           " kept pages is missing"));
   }
   KVAULT_CHECK(check_tail(after.records, after.n_page, after.n_token));
-  const std::uint64_t history = after.n_page > 0 ? (after.n_page - 1) * kPageTokens : 0;
+  const std::uint64_t history = history_page(after) * kPageTokens;
   std::erase_if(after.records, [&](const LiveRecord& record) {
     return record.kind == RecordKind::tail && record.first_token + record.n_token <= history;
   });

@@ -2,7 +2,8 @@
 """Reads what kvault writes, from docs/format.md alone.
 
 Nothing here is taken from the C++: a test holds the two against each other. Whatever format.md does
-not name is refused by name (FormatError), never guessed. Needs numpy, and libxxhash for checksums.
+not name is refused by name (FormatError), never guessed. Needs numpy, libxxhash for checksums and
+libzstd for packed chunks.
 
     format_reader.py block FILE --format 145 --side K --head-dim 128 [--equaliser E] [--out ROWS]
     format_reader.py sizes --head-dim 128
@@ -227,8 +228,9 @@ Header = collections.namedtuple("Header", [
     "payload_bytes", "flags", "reserved", "pack_id", "checksum", "key", "parent_key"])
 CHECKSUM_AT = 120
 KINDS = {1: "page", 2: "tail", 3: "snapshot", 4: "commit", 5: "tombstone"}
-CHUNK = struct.Struct("<HHIQQQ")
-Chunk = collections.namedtuple("Chunk", "kind n_format layer offset size checksum formats data")
+CHUNK = struct.Struct("<BBHIQQQ")
+Chunk = collections.namedtuple(
+    "Chunk", "kind packing n_format layer offset size checksum formats data")
 CHUNK_KINDS = {1: "segment", 2: "rows", 3: "equaliser", 4: "query energy", 5: "recurrent state"}
 LIVE = struct.Struct("<BBHIQQQIIQQ")
 Live = collections.namedtuple("Live", [
@@ -257,6 +259,31 @@ def xxhash():
 
 def xxh3(data):
     return xxhash()(data, len(data))
+
+
+@functools.lru_cache(maxsize=None)
+def zstandard():
+    name = ctypes.util.find_library("zstd")
+    if name is None:
+        raise FormatError("packed chunks need libzstd")
+    library = ctypes.CDLL(name)
+    for function in (library.ZSTD_decompress, library.ZSTD_findDecompressedSize):
+        function.restype = ctypes.c_uint64
+    return library
+
+
+def unpacked(chunk, element):
+    """The chunk as it was before it was packed; `element` bytes an element."""
+    if chunk.packing == 0:
+        return chunk
+    library, size = zstandard(), ctypes.c_size_t(len(chunk.data))
+    n = library.ZSTD_findDecompressedSize(chunk.data, size)
+    require(len(chunk.data) < n <= 1 << 30 and n % element == 0, "a packed chunk says no size")
+    planes = ctypes.create_string_buffer(n)
+    require(library.ZSTD_decompress(planes, ctypes.c_size_t(n), chunk.data, size) == n,
+            f"the packed {CHUNK_KINDS[chunk.kind]} of layer {chunk.layer} does not unpack")
+    rows = np.frombuffer(planes.raw, np.uint8).reshape(element, n // element).T
+    return chunk._replace(data=rows.tobytes())
 
 
 def require(condition, text):
@@ -290,8 +317,8 @@ def read_head(data, at=0):
     versions = (1, 2) if KINDS.get(header.kind) == "commit" else (1,)
     require(header.version in versions, f"record version {header.version} is not known")
     size = HEADER.size + header.meta_bytes
-    require(header.payload_offset == padded(size, ALIGNMENT) and header.length ==
-            header.payload_offset + padded(header.payload_bytes, ALIGNMENT) and
+    require(header.payload_offset % 256 == 0 and 0 <= header.payload_offset - size < ALIGNMENT and
+            header.length == padded(header.payload_offset + header.payload_bytes, ALIGNMENT) and
             at + header.length <= len(data), f"a record of {header.length} bytes does not fit")
     head = bytearray(data[at:at + size])
     head[CHECKSUM_AT:CHECKSUM_AT + 8] = bytes(8)
@@ -317,8 +344,10 @@ def read_payload(header, meta, record):
     entries = [reader.struct(CHUNK) for _ in range(header.n_chunk)]
     payload = record[header.payload_offset:header.payload_offset + header.payload_bytes]
     chunks, end = [], 0
-    for kind, n_format, layer, offset, size, checksum in entries:
+    for kind, packing, n_format, layer, offset, size, checksum in entries:
         require(kind in CHUNK_KINDS, f"chunk kind {kind} is not known")
+        require(packing == 0 or packing == 1 and CHUNK_KINDS[kind] in ("segment", "rows"),
+                f"packing {packing} of a {CHUNK_KINDS[kind]} is not known")
         require(offset % 256 == 0 and end <= offset <= offset + size <= len(payload),
                 f"a chunk of {size} bytes at {offset} of {len(payload)}")
         data = payload[offset:offset + size]
@@ -326,7 +355,8 @@ def read_payload(header, meta, record):
         require(xxh3(data) == checksum, f"the {CHUNK_KINDS[kind]} of layer {layer} is damaged")
         end = offset + size
         formats = list(reader.bytes(n_format))
-        chunks.append(Chunk(kind, n_format, layer, offset, size, checksum, formats, data))
+        chunks.append(
+            Chunk(kind, packing, n_format, layer, offset, size, checksum, formats, data))
     require(reader.at == len(meta), f"{len(meta) - reader.at} bytes of a meta are left over")
     return token_ids, chunks
 
@@ -482,8 +512,11 @@ class SessionRows:
     def add(self, live, header, token_ids, chunks):
         end = min(live.first_token + live.n_token, self.n_token)
         self.token_ids[live.first_token:end] = token_ids[:end - live.first_token]
+        row_type = self.commit.description.row_type
+        element = 4 if RAW[row_type] == "f32" else 2
         for chunk in sorted(chunks, key=lambda c: -c.kind):  # the equaliser before the segments
             layer = self.commit.description.layers[chunk.layer]
+            chunk = unpacked(chunk, element)
             if CHUNK_KINDS[chunk.kind] == "equaliser":
                 shape = layer.n_kv_head, layer.key_head_dim
                 self.equalisers[chunk.layer] = np.frombuffer(chunk.data, "<f2").reshape(shape)
@@ -493,8 +526,7 @@ class SessionRows:
             elif CHUNK_KINDS[chunk.kind] == "rows":
                 shapes = [(header.n_token, layer.n_kv_head, dim)
                           for dim in (layer.key_head_dim, layer.value_head_dim)]
-                row_type = self.commit.description.row_type
-                cut = np.prod(shapes[0]) * (4 if RAW[row_type] == "f32" else 2)
+                cut = np.prod(shapes[0]) * element
                 parts = chunk.data[:cut], chunk.data[cut:]
                 rows = [raw_rows(part, row_type, shape) for part, shape in zip(parts, shapes)]
                 self.put(chunk.layer, live.first_token, live.n_token, rows)

@@ -95,6 +95,8 @@ class LayerCache {
   void restore_equaliser(std::span<const Half> vector) { equaliser_.fix(vector); }
   void restore_energy(std::span<const float> energy) { equaliser_.restore_energy(energy); }
   void restore_position(std::uint64_t n_token, std::uint64_t raw_begin);
+  /// Seals what is sealed by its position and not yet sealed. pre: the rows of these pages are raw
+  Result<> seal_due_pages(Device& device);
   bool has_segment(std::uint64_t page) const;
 
  private:
@@ -113,7 +115,6 @@ class LayerCache {
   Result<> read_raw_page(Device& device, const RowsRead& read) const;
   Result<> read_coded_pages(Device& device, const RowsRead& read,
                             std::vector<std::byte>& scratch) const;
-  Result<> seal_due_pages(Device& device);
   Result<Segment> encode_segment(Device& device, std::uint64_t page);
   Result<Segment> place_segment(Device& device, std::uint64_t page, const SegmentFormats& formats,
                                 bool* all_fit);

@@ -29,7 +29,7 @@ Result<> LayerCache::settle_equaliser(Device& device) {
 }
 
 Result<> LayerCache::seal_due_pages(Device& device) {
-  if (!keeps_segments() || n_token_ % kPageTokens != 0) return {};
+  if (!keeps_segments()) return {};
   const std::uint64_t n_due = n_sealed_page();
   while (segments_.size() < n_due) {
     const std::uint64_t page = segments_.size();

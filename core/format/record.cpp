@@ -137,9 +137,13 @@ Result<> check_sizes(const RecordHeader& header) {
   const bool is_bounded = header.meta_bytes <= kRecordMetaSizeMax &&
                           header.payload_bytes <= kRecordSizeMax &&
                           header.length_bytes <= kRecordSizeMax;
-  if (is_bounded && header.payload_offset == align_up(header.head_bytes(), kRecordAlignment) &&
+  // Earlier writers began payloads at multiples of 4096.
+  const bool is_placed = header.payload_offset % kChunkAlignment == 0 &&
+                         header.payload_offset >= header.head_bytes() &&
+                         header.payload_offset - header.head_bytes() < kRecordAlignment;
+  if (is_bounded && is_placed &&
       header.length_bytes ==
-          header.payload_offset + align_up(header.payload_bytes, kRecordAlignment)) {
+          align_up(header.payload_offset + header.payload_bytes, kRecordAlignment)) {
     return {};
   }
   return fail(Errc::corrupt,
@@ -202,8 +206,8 @@ std::string_view name_of(RecordKind kind) noexcept {
 void place_payload(RecordHeader& header, std::uint64_t meta_bytes, std::uint64_t payload_bytes) {
   header.meta_bytes = meta_bytes;
   header.payload_bytes = payload_bytes;
-  header.payload_offset = align_up(header.head_bytes(), kRecordAlignment);
-  header.length_bytes = header.payload_offset + align_up(payload_bytes, kRecordAlignment);
+  header.payload_offset = align_up(header.head_bytes(), kChunkAlignment);
+  header.length_bytes = align_up(header.payload_offset + payload_bytes, kRecordAlignment);
 }
 
 std::vector<std::byte> serialise_head(RecordHeader& header, std::span<const std::byte> meta) {

@@ -26,9 +26,9 @@ inline constexpr std::uint32_t kRecordMagic = 0x3152564BU;  ///< "KVR1"
 inline constexpr std::uint16_t kCommitVersion = 2;
 inline constexpr std::uint16_t kRecordVersion = 1;
 inline constexpr std::uint64_t kRecordHeaderSize = 192;
-/// Records begin, payloads begin and records end at multiples of this within their pack.
+/// Records begin and end at multiples of this within their pack.
 inline constexpr std::uint64_t kRecordAlignment = 4096;
-/// Chunks begin at multiples of this within their payload.
+/// Payloads begin at multiples of this within their record, chunks within their payload.
 inline constexpr std::uint64_t kChunkAlignment = KVAULT_SEGMENT_ALIGNMENT_BYTES;
 
 /// Limits. A record beyond them is refused, read or written.
@@ -72,6 +72,8 @@ struct Chunk {
   std::uint64_t checksum = 0;  ///< payload_checksum() of the chunk's bytes
   /// segment only: format bytes of K of kv head 0, 1, ..., then of V of kv head 0, 1, ...
   std::vector<BlockFormat> formats{};
+  /// Rows, or a segment of raw blocks: its bytes are what pack_rows() makes of them.
+  bool is_packed = false;
   friend bool operator==(const Chunk&, const Chunk&) = default;
 };
 

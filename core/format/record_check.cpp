@@ -1,5 +1,6 @@
 #include "core/format/record_check.hpp"
 
+#include <algorithm>
 #include <set>
 
 #include "core/layout/block_layout.hpp"
@@ -154,6 +155,35 @@ Result<> check_place(const Chunk& chunk, std::size_t index, std::uint64_t end,
                       " and offsets are multiples of ", kChunkAlignment));
 }
 
+/// Rows, and segments of nothing but raw blocks.
+bool may_be_packed(const Chunk& chunk) {
+  if (chunk.kind == ChunkKind::rows) return true;
+  return chunk.kind == ChunkKind::segment &&
+         std::all_of(chunk.formats.begin(), chunk.formats.end(),
+                     [](BlockFormat format) { return format.is_raw(); });
+}
+
+Result<> check_size(const ModelShape& shape, const Chunk& chunk, std::uint32_t n_token,
+                    std::uint64_t seal_bytes) {
+  KVAULT_TRY(const std::uint64_t plain_bytes, chunk_size_bytes(shape, chunk, n_token));
+  if (chunk.is_packed) {
+    if (may_be_packed(chunk) && chunk.size_bytes > seal_bytes &&
+        chunk.size_bytes < seal_bytes + plain_bytes) {
+      return {};
+    }
+    return fail(Errc::shape_mismatch,
+                message("the packed ", name_of(chunk.kind), " of layer ", chunk.layer, " has ",
+                        chunk.size_bytes, " bytes of ", seal_bytes + plain_bytes,
+                        "; what is packed is raw and has become less"));
+  }
+  const bool is_state = chunk.kind == ChunkKind::recurrent_state;
+  const std::uint64_t size_bytes = seal_bytes + (is_state ? 1 : plain_bytes);
+  if (is_state ? chunk.size_bytes >= size_bytes : chunk.size_bytes == size_bytes) return {};
+  return fail(Errc::shape_mismatch,
+              message("the ", name_of(chunk.kind), " of layer ", chunk.layer, " has ",
+                      chunk.size_bytes, " bytes; the shape asks for ", size_bytes));
+}
+
 }  // namespace
 
 Result<std::uint64_t> chunk_size_bytes(const ModelShape& shape, const Chunk& chunk,
@@ -184,14 +214,7 @@ Result<> check_draft(const ModelShape& shape, const RecordDraft& draft, std::uin
   std::uint64_t end = 0;
   for (std::size_t i = 0; i < draft.meta.chunks.size(); ++i) {
     const Chunk& chunk = draft.meta.chunks[i];
-    KVAULT_TRY(const std::uint64_t plain_bytes, chunk_size_bytes(shape, chunk, draft.n_token));
-    const bool is_state = chunk.kind == ChunkKind::recurrent_state;
-    const std::uint64_t size_bytes = seal_bytes + (is_state ? 1 : plain_bytes);
-    if (is_state ? chunk.size_bytes < size_bytes : chunk.size_bytes != size_bytes) {
-      return fail(Errc::shape_mismatch,
-                  message("the ", name_of(chunk.kind), " of layer ", chunk.layer, " has ",
-                          chunk.size_bytes, " bytes; the shape asks for ", size_bytes));
-    }
+    KVAULT_CHECK(check_size(shape, chunk, draft.n_token, seal_bytes));
     if (!is_allowed(draft, chunk.kind) || !seen.insert({chunk.kind, chunk.layer}).second) {
       return fail(Errc::invalid_argument,
                   message("a ", name_of(draft.kind), " record from token ", draft.first_token,

@@ -17,9 +17,9 @@ struct RecordDraft {
   std::uint64_t payload_bytes = 0;
 };
 
-/// Bytes of a chunk by the shape of its layer; formats count for segments, n_token for rows and
-/// query energy. Errc::invalid_argument for a layer that has no such chunk, with a recurrent state
-/// (any size) being the exception: it answers 0.
+/// Bytes of a chunk, unpacked, by the shape of its layer; formats count for segments, n_token for
+/// rows and query energy. Errc::invalid_argument for a layer that has no such chunk, with a
+/// recurrent state (any size) being the exception: it answers 0.
 Result<std::uint64_t> chunk_size_bytes(const ModelShape& shape, const Chunk& chunk,
                                        std::uint32_t n_token);
 
@@ -35,6 +35,7 @@ Result<std::uint64_t> chunk_size_bytes(const ModelShape& shape, const Chunk& chu
 ///
 /// Chunks ascend in offset (multiples of 256) without overlap and end at payload_bytes. A block is
 /// raw (of the session's row type) or coded in its layer's scheme; sliding windows are raw.
+/// Rows and raw segments may be packed, if they became less by it.
 /// Checksums are not looked at. seal_bytes: by how much every chunk is larger than its layer's
 /// shape says, and the meta than the draft's, because they are sealed. Errc::invalid_argument,
 /// shape_mismatch, incomplete, limit_exceeded.

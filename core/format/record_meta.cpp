@@ -32,16 +32,20 @@ Result<> check_chunk(const Chunk& chunk, std::uint32_t index, std::uint64_t begi
 /// Reads an entry; n_format is how many format bytes it has at the end of the meta.
 Result<Chunk> take_chunk(ByteReader& reader, std::uint32_t index, std::uint16_t& n_format) {
   Chunk chunk;
-  const auto kind = reader.take<std::uint16_t>();
+  const auto kind = reader.take<std::uint8_t>();
+  const auto packing = reader.take<std::uint8_t>();
   n_format = reader.take<std::uint16_t>();
   chunk.layer = reader.take<std::uint32_t>();
   chunk.offset_bytes = reader.take<std::uint64_t>();
   chunk.size_bytes = reader.take<std::uint64_t>();
   chunk.checksum = reader.take<std::uint64_t>();
-  if (kind < 1 || kind > static_cast<std::uint16_t>(ChunkKind::recurrent_state)) {
-    return fail(Errc::unknown_format, message("chunk ", index, " has the unknown kind ", kind));
+  if (kind < 1 || kind > static_cast<std::uint16_t>(ChunkKind::recurrent_state) || packing > 1) {
+    return fail(Errc::unknown_format,
+                message("chunk ", index, " has the kind ", unsigned{kind}, " and the packing ",
+                        unsigned{packing}, ", of which one is not known"));
   }
   chunk.kind = static_cast<ChunkKind>(kind);
+  chunk.is_packed = packing == 1;
   const bool is_segment = chunk.kind == ChunkKind::segment;
   if (is_segment != (n_format > 0) || n_format % 2 != 0 || n_format > 2 * kHeadsMax) {
     return fail(Errc::corrupt, message("chunk ", index, ", a ", name_of(chunk.kind), ", has ",
@@ -225,7 +229,8 @@ std::vector<std::byte> serialise_payload_meta(const PayloadMeta& meta) {
   ByteWriter writer(bytes);
   for (const std::uint32_t token_id : meta.token_ids) writer.put(token_id);
   for (const Chunk& chunk : meta.chunks) {
-    writer.put(static_cast<std::uint16_t>(chunk.kind));
+    writer.put(static_cast<std::uint8_t>(chunk.kind));
+    writer.put(static_cast<std::uint8_t>(chunk.is_packed));
     writer.put(static_cast<std::uint16_t>(chunk.formats.size()));
     writer.put(chunk.layer);
     writer.put(chunk.offset_bytes);

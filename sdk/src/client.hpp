@@ -88,6 +88,8 @@ class Client {
   /// Whether this connection has opened it and not closed it: one that looks at a session for a
   /// moment must not close what another user of the connection has open.
   bool has_open(const SessionId& session) const { return open_sessions_.contains(session); }
+  /// Whether what is put to this session, which is open, is sealed.
+  bool seals(const SessionId& session) const { return keys_.contains(session); }
   Result<std::vector<client::SessionInfo>> list();
   Result<client::Session> inspect(std::string_view name_or_id);
   Result<> delete_session(std::string_view name_or_id);

@@ -175,8 +175,8 @@ Result<> StoredCache::put(const OutgoingRecord& record) {
 
 /// Sends new pages, new tail rows and recurrent states; returns how many pages.
 Result<std::uint64_t> StoredCache::put_records(std::span<const std::uint32_t> all_ids) {
-  SessionSaver saver(cache_, all_ids);
-  const std::uint64_t n_page = cache_.n_sealed_page();
+  SessionSaver saver(cache_, all_ids, !client_.seals(info_.id));
+  const std::uint64_t n_page = saver.n_page();
   for (std::uint64_t page = kept_.n_page; page < n_page; ++page) {
     KVAULT_TRY(const OutgoingRecord record, saver.page(page));
     KVAULT_CHECK(put(record));

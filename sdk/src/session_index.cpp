@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/format/record_check.hpp"
+#include "core/format/row_packing.hpp"
 #include "core/format/sealed_record.hpp"
 
 namespace kvault {
@@ -132,6 +133,10 @@ Result<> SessionIndex::add_pieces(const Cache& cache, std::uint32_t number,
   for (const Chunk& chunk : meta.chunks) {
     if (chunk.kind == ChunkKind::segment) KVAULT_CHECK(add_segment(cache, page, chunk));
     StoredLayer& layer = layers_[chunk.layer];
+    std::uint64_t packed_from_bytes = 0;
+    if (chunk.is_packed) {
+      KVAULT_TRY(packed_from_bytes, chunk_size_bytes(cache.options().shape, chunk, header.n_token));
+    }
     layer.pieces.push_back(
         {.kind = chunk.kind,
          .record = number,
@@ -139,7 +144,8 @@ Result<> SessionIndex::add_pieces(const Cache& cache, std::uint32_t number,
          .size_bytes = chunk.size_bytes,
          .checksum = chunk.checksum,
          .first_format = static_cast<std::uint32_t>(layer.formats.size()),
-         .n_format = static_cast<std::uint32_t>(chunk.formats.size())});
+         .n_format = static_cast<std::uint32_t>(chunk.formats.size()),
+         .packed_from_bytes = packed_from_bytes});
     layer.formats.insert(layer.formats.end(), chunk.formats.begin(), chunk.formats.end());
     layer.size_bytes += chunk.size_bytes;
   }
@@ -176,7 +182,13 @@ Result<> SessionIndex::finish(const Cache& cache) {
     if (spec.kind == LayerKind::recurrent) KVAULT_CHECK(check_newest_state(index));
     if (!spec.has_attention()) continue;
     layers_[index].raw_begin = raw_begin(cache.layer(LayerIndex(index)), slide_pages_[index]);
-    if (spec.kind == LayerKind::sliding_window) forget_slid_pages(layers_[index]);
+    if (spec.kind == LayerKind::sliding_window) {
+      forget_slid_pages(layers_[index]);
+    } else if (layers_[index].raw_begin > std::max<std::uint64_t>(1, info_.n_page)) {
+      return fail(Errc::corrupt,
+                  message("a session of ", info_.n_token, " tokens with ", info_.n_page,
+                          " pages: the rows of more pages are stored than a cache keeps raw"));
+    }
   }
   return {};
 }
@@ -213,18 +225,25 @@ std::uint64_t SessionIndex::raw_begin(const LayerCache& layer, const SlidePages&
 }
 
 std::span<const std::byte> SessionIndex::bytes_of(const StoredPiece& piece) const {
-  return key_ ? std::span<const std::byte>(piece.plain) : stored_bytes_of(piece);
+  const bool is_plain = !key_ && piece.packed_from_bytes == 0;
+  return is_plain ? stored_bytes_of(piece) : std::span<const std::byte>(piece.plain);
 }
 
-Result<> SessionIndex::unseal(LayerIndex layer, StoredPiece& piece) const {
-  if (!key_) return {};
-  const StoredRecord& stored = record(piece);
-  const RecordDraft draft = {.kind = stored.place.kind,
-                             .first_token = stored.place.first_token,
-                             .n_token = stored.n_token};
-  const Chunk chunk = {.kind = piece.kind, .layer = layer.raw};
-  KVAULT_TRY(piece.plain,
-             unseal_chunk(key_->key, key_->family, draft, chunk, stored_bytes_of(piece)));
+Result<> SessionIndex::open(LayerIndex layer, StoredPiece& piece) const {
+  std::span<const std::byte> bytes = stored_bytes_of(piece);
+  if (key_) {
+    const StoredRecord& stored = record(piece);
+    const RecordDraft draft = {.kind = stored.place.kind,
+                               .first_token = stored.place.first_token,
+                               .n_token = stored.n_token};
+    const Chunk chunk = {.kind = piece.kind, .layer = layer.raw};
+    KVAULT_TRY(piece.plain, unseal_chunk(key_->key, key_->family, draft, chunk, bytes));
+    bytes = piece.plain;
+  }
+  if (piece.packed_from_bytes == 0) return {};
+  std::vector<std::byte> rows(piece.packed_from_bytes);
+  KVAULT_CHECK(unpack_rows(bytes, size_bytes_of(row_type_), rows));
+  piece.plain = std::move(rows);
   return {};
 }
 

@@ -32,7 +32,8 @@ struct StoredPiece {
   std::uint64_t checksum = 0;
   std::uint32_t first_format = 0;  ///< of its layer's formats
   std::uint32_t n_format = 0;
-  std::vector<std::byte> plain{};  ///< of a sealed piece, once unseal() was called
+  std::uint64_t packed_from_bytes = 0;  ///< what it unpacks to; 0: it is not packed
+  std::vector<std::byte> plain{};       ///< of a sealed or packed piece, once open() was called
 };
 
 /// All that is stored of one layer: pages, then tails, then snapshots, each by token.
@@ -60,13 +61,12 @@ class SessionIndex {
   /// The ids of all tokens, [info().n_token].
   std::vector<std::uint32_t> take_token_ids() { return std::move(token_ids_); }
 
-  /// As they were saved: of a sealed piece what unseal() found.
+  /// As they were saved: of a sealed or packed piece what open() found.
   std::span<const std::byte> bytes_of(const StoredPiece& piece) const;
   /// As they are stored, to be verified.
   std::span<const std::byte> stored_bytes_of(const StoredPiece& piece) const;
-  /// Errc::corrupt. Nothing to do where the session is not sealed. Pieces may be unsealed side by
-  /// side.
-  Result<> unseal(LayerIndex layer, StoredPiece& piece) const;
+  /// Unseals or unpacks it. Errc::corrupt. Pieces may be opened side by side.
+  Result<> open(LayerIndex layer, StoredPiece& piece) const;
   /// "page record at token 128 in pages-000001.pack at byte 4096: <what>"
   static Error damaged(const client::RecordPlace& record, const std::string& what);
 
@@ -84,7 +84,8 @@ class SessionIndex {
         token_ids_(info_.n_token),
         has_page_(info_.n_page),
         first_tail_token_(info_.n_token),
-        slide_pages_(cache.n_layer()) {}
+        slide_pages_(cache.n_layer()),
+        row_type_(cache.options().shape.row_type) {}
 
   Result<> open_packs(Device& device, std::vector<client::RecordPlace> places, bool copies);
   Result<> read_head(const Cache& cache, std::uint32_t number);
@@ -105,6 +106,7 @@ class SessionIndex {
   std::vector<bool> has_page_;           ///< [n_page]
   std::uint64_t first_tail_token_;       ///< tails cover [this, n_token)
   std::vector<SlidePages> slide_pages_;  ///< [layer]
+  RowType row_type_;
 };
 
 }  // namespace kvault

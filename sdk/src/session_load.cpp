@@ -85,6 +85,8 @@ Result<> SessionLoader::place(Cache& cache, LayerIndex layer) {
   }
   if (cache.options().shape.layers[layer.raw].has_attention()) {
     settle_equaliser(cache.layer(layer), gathered);
+    // Pages of which rows are stored, not codes.
+    KVAULT_CHECK(cache.layer(layer).seal_due_pages(device_));
   }
   return {};
 }
@@ -98,14 +100,14 @@ std::future<std::size_t> SessionLoader::verify_apart(LayerIndex layer, std::size
   return std::async(std::launch::async | std::launch::deferred, verify);
 }
 
-/// The first piece of [begin, end) whose checksum or seal does not match, or the number of all
-/// pieces. Those before it are unsealed.
+/// The first piece of [begin, end) whose checksum or seal does not match or that does not unpack,
+/// or the number of all pieces. Those before it are opened.
 std::size_t SessionLoader::find_damage(LayerIndex layer, std::size_t begin, std::size_t end) {
   std::vector<StoredPiece>& pieces = index_.layers()[layer.raw].pieces;
   for (std::size_t i = begin; i < end; ++i) {
     StoredPiece& piece = pieces[i];
     if (payload_checksum(index_.stored_bytes_of(piece)) != piece.checksum) return i;
-    if (!index_.unseal(layer, piece)) return i;
+    if (!index_.open(layer, piece)) return i;
   }
   return pieces.size();
 }
@@ -154,7 +156,7 @@ Result<> SessionLoader::place_segment(LayerCache& layer, const StoredLayer& stor
   if (!layer.keeps_segment(page)) return layer.restore_segment(device_, page, {}, bytes);
   std::shared_ptr<const Buffer> buffer;
   std::uint64_t offset_bytes = piece.offset_bytes;
-  if (record.pack->buffer() != nullptr) {
+  if (record.pack->buffer() != nullptr && piece.packed_from_bytes == 0) {
     // The buffer lives as long as its pack: the segment holds both.
     buffer = std::shared_ptr<const Buffer>(record.pack, record.pack->buffer());
   } else {

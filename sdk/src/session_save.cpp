@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/base/assert.hpp"
+#include "core/format/row_packing.hpp"
 
 namespace kvault {
 namespace {
@@ -59,8 +60,27 @@ Result<> SessionSaver::add_segment(std::uint32_t layer, std::uint64_t page,
   Chunk chunk = make_chunk(ChunkKind::segment, layer);
   std::vector<std::byte> bytes;
   KVAULT_CHECK(cache.read_segment(cache_.device(), page, bytes, chunk.formats));
-  add_chunk(record, std::move(chunk), std::move(bytes));
+  const bool is_raw = std::all_of(chunk.formats.begin(), chunk.formats.end(),
+                                  [](BlockFormat format) { return format.is_raw(); });
+  if (!is_raw) {
+    add_chunk(record, std::move(chunk), std::move(bytes));
+    return {};
+  }
+  // What is attended where it lies in the pack stays as it is, unless it were far less.
+  const std::size_t size_bytes = bytes.size();
+  add_raw(record, std::move(chunk), std::move(bytes),
+          cache.keeps_segment(page) ? size_bytes / 2 : size_bytes - 1);
   return {};
+}
+
+void SessionSaver::add_raw(OutgoingRecord& record, Chunk chunk, std::vector<std::byte> bytes,
+                           std::size_t packed_bytes_max) const {
+  std::optional<std::vector<std::byte>> packed;
+  if (packs_) {
+    packed = pack_rows(bytes, size_bytes_of(cache_.options().shape.row_type), packed_bytes_max);
+  }
+  chunk.is_packed = packed.has_value();
+  add_chunk(record, std::move(chunk), packed ? std::move(*packed) : std::move(bytes));
 }
 
 void SessionSaver::add_equaliser(std::uint32_t layer, OutgoingRecord& record) {
@@ -101,7 +121,8 @@ Result<> SessionSaver::add_rows(std::uint32_t layer, std::uint64_t first, Outgoi
       cache.read_raw_rows(cache_.device(), Side::key, first, n, std::span(bytes).first(key_bytes)));
   KVAULT_CHECK(cache.read_raw_rows(cache_.device(), Side::value, first, n,
                                    std::span(bytes).subspan(key_bytes)));
-  add_chunk(record, make_chunk(ChunkKind::rows, layer), std::move(bytes));
+  const std::size_t size_bytes = bytes.size();
+  add_raw(record, make_chunk(ChunkKind::rows, layer), std::move(bytes), size_bytes - 1);
   return {};
 }
 
@@ -127,19 +148,18 @@ Result<OutgoingRecord> SessionSaver::snapshot() {
   return finish(std::move(record));
 }
 
-std::uint64_t SessionSaver::first_tail_token(std::uint64_t saved_n_token) const {
-  const std::uint64_t n_page = cache_.n_sealed_page();
-  std::uint64_t first_raw_page = n_page;
-  if (n_page > 0) {
-    std::uint64_t oldest = 0;
-    for (std::uint32_t layer = 0; layer < cache_.n_layer(); ++layer) {
-      if (!cache_.options().shape.layers[layer].has_attention()) continue;
-      oldest = std::max(oldest, cache_.layer(LayerIndex(layer)).raw_begin());
-    }
-    // Page 0 is stored raw already; history is the page before the tail, where it is still raw.
-    if (n_page - 1 >= std::max<std::uint64_t>(1, oldest)) first_raw_page = n_page - 1;
+std::uint64_t SessionSaver::n_page() const {
+  const std::uint64_t n_sealed = cache_.n_sealed_page();
+  std::uint64_t oldest = 1;  // page 0 is raw in its page record
+  for (std::uint32_t layer = 0; layer < cache_.n_layer(); ++layer) {
+    if (!cache_.options().shape.layers[layer].has_attention()) continue;
+    oldest = std::max(oldest, cache_.layer(LayerIndex(layer)).raw_begin());
   }
-  return std::max(saved_n_token, first_raw_page * kPageTokens);
+  return n_sealed > oldest ? n_sealed - 1 : n_sealed;
+}
+
+std::uint64_t SessionSaver::first_tail_token(std::uint64_t saved_n_token) const {
+  return std::max(saved_n_token, n_page() * kPageTokens);
 }
 
 bool SessionSaver::has_recurrent_layer() const {

@@ -22,9 +22,10 @@ struct OutgoingRecord {
 /// Turns the state of a level cache into records (docs/format.md, section 4). Borrows the cache.
 class SessionSaver {
  public:
-  /// token_ids [cache.n_token()]: of all tokens.
-  SessionSaver(Cache& cache, std::span<const std::uint32_t> token_ids)
-      : cache_(cache), token_ids_(token_ids) {}
+  /// token_ids [cache.n_token()]: of all tokens. packs: raw rows are packed (where that makes them
+  /// less), as they may be if the session is not sealed.
+  SessionSaver(Cache& cache, std::span<const std::uint32_t> token_ids, bool packs)
+      : cache_(cache), token_ids_(token_ids), packs_(packs) {}
 
   /// Page `page`, sealed: one segment per attention layer (a sliding window's only while its rows
   /// are there); with page 0 the equalisers. pre: page < cache.n_sealed_page()
@@ -34,8 +35,10 @@ class SessionSaver {
   /// The recurrent layers' states of now. pre: there is such a layer
   Result<OutgoingRecord> snapshot();
 
-  /// The first row a tail record should hold if everything before `saved_n_token` is saved: the
-  /// tail, and the page of history before it.
+  /// Pages [0, n) are saved as pages, what is behind them as rows: the tail, and the page of
+  /// history before it, which is sealed in the cache but still raw; whoever loads it seals it anew.
+  std::uint64_t n_page() const;
+  /// The first row a tail record should hold if everything before `saved_n_token` is saved.
   std::uint64_t first_tail_token(std::uint64_t saved_n_token) const;
   bool has_recurrent_layer() const;
 
@@ -44,9 +47,12 @@ class SessionSaver {
   void add_equaliser(std::uint32_t layer, OutgoingRecord& record);
   Result<> add_rows(std::uint32_t layer, std::uint64_t first, OutgoingRecord& record);
   void add_energy(std::uint32_t layer, std::uint64_t first, OutgoingRecord& record);
+  void add_raw(OutgoingRecord& record, Chunk chunk, std::vector<std::byte> bytes,
+               std::size_t packed_bytes_max) const;
 
   Cache& cache_;
   std::span<const std::uint32_t> token_ids_;
+  bool packs_;
 };
 
 }  // namespace kvault

@@ -3,9 +3,21 @@
 #include <algorithm>
 
 #include "core/format/record_check.hpp"
+#include "core/format/row_packing.hpp"
 
 namespace kvault {
 namespace {
+
+/// The chunk's bytes in `record`, unpacked.
+Result<std::vector<std::byte>> plain_bytes(const ModelShape& shape, const RecordHeader& header,
+                                           const Chunk& chunk, std::span<const std::byte> record) {
+  const auto bytes = record.subspan(header.payload_offset + chunk.offset_bytes, chunk.size_bytes);
+  if (!chunk.is_packed) return std::vector<std::byte>(bytes.begin(), bytes.end());
+  KVAULT_TRY(const std::uint64_t size_bytes, chunk_size_bytes(shape, chunk, header.n_token));
+  std::vector<std::byte> rows(size_bytes);
+  KVAULT_CHECK(unpack_rows(bytes, size_bytes_of(shape.row_type), rows));
+  return rows;
+}
 
 /// The parts of a chunk that belong to the first tokens: K rows and V rows, or what is one row per
 /// token, or all of it.
@@ -45,8 +57,9 @@ Result<std::vector<std::byte>> cut_tail(const ModelShape& shape, std::span<const
   }
   std::vector<std::vector<std::byte>> chunks;
   for (Chunk& chunk : meta.chunks) {
-    const auto bytes = record.subspan(header.payload_offset + chunk.offset_bytes, chunk.size_bytes);
+    KVAULT_TRY(const std::vector<std::byte> bytes, plain_bytes(shape, header, chunk, record));
     chunks.push_back(cut_chunk(shape, chunk, bytes, header.n_token, n_token));
+    chunk.is_packed = false;
     chunk.size_bytes = chunks.back().size();
     chunk.checksum = payload_checksum(chunks.back());
   }

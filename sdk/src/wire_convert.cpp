@@ -104,7 +104,8 @@ Result<kvault::Chunk> chunk_from_wire(const Chunk& chunk, std::size_t index) {
                        .offset_bytes = chunk.offset_bytes(),
                        .size_bytes = chunk.size_bytes(),
                        .checksum = chunk.checksum(),
-                       .formats = {}};
+                       .formats = {},
+                       .is_packed = chunk.is_packed()};
   KVAULT_TRY(result.kind,
              require(chunk_kind_of(chunk.kind()), "kind of chunk", index, chunk.kind()));
   if (const auto* formats = chunk.formats()) {
@@ -127,7 +128,8 @@ flatbuffers::Offset<Chunk> to_wire(Builder& builder, const kvault::Chunk& chunk)
     formats = builder.CreateVector(bytes);
   }
   return CreateChunk(builder, static_cast<std::uint16_t>(chunk.kind), chunk.layer,
-                     chunk.offset_bytes, chunk.size_bytes, chunk.checksum, formats);
+                     chunk.offset_bytes, chunk.size_bytes, chunk.checksum, formats,
+                     chunk.is_packed);
 }
 
 }  // namespace

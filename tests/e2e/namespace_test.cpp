@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 #include <poll.h>
 
+#include <array>
 #include <fstream>
 #include <string>
 #include <vector>
@@ -133,8 +134,12 @@ TEST_CASE("short: namespace: a flipped byte of a sealed layer is refused before 
   const auto places = client->attach(session->info.id)->records;
   REQUIRE(client->close_session(session->info.id));
   for (const client::RecordPlace& place : places) {
-    for (const std::uint64_t at : {std::uint64_t{200}, place.length_bytes / 2}) {
-      std::fstream pack(place.pack_path, std::ios::in | std::ios::out | std::ios::binary);
+    std::fstream pack(place.pack_path, std::ios::in | std::ios::out | std::ios::binary);
+    std::array<std::byte, kRecordHeaderSize> head{};
+    pack.seekg(static_cast<std::streamoff>(place.offset_bytes));
+    pack.read(reinterpret_cast<char*>(head.data()), head.size());
+    const std::uint64_t payload = parse_header(head).value().payload_offset;
+    for (const std::uint64_t at : {std::uint64_t{200}, payload}) {
       const auto offset = static_cast<std::streamoff>(place.offset_bytes + at);
       char byte = 0;
       pack.seekg(offset).get(byte);

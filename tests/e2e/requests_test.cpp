@@ -205,7 +205,7 @@ bool is_refused_when_late(std::size_t n_request) {
   CHECK(client.inspect("new").error().code == Errc::not_found);
   CHECK(client.inspect("f").error().code == Errc::not_found);
   CHECK(client.inspect("other"));
-  CHECK(client.inspect("mine")->n_token == 0);
+  CHECK(client.inspect("mine")->info.n_token == 0);
   CHECK(client.open_session("mine", &description, client::OpenMode::write).error().code ==
         Errc::busy);
   return true;

@@ -223,7 +223,7 @@ TEST_CASE(
     double least_ratio;  ///< docs/benchmarks/llama.md
   };
   const bool is_long = std::getenv("KVAULT_TEST_LONG") != nullptr;
-  for (const Shape& shape : {Shape{128, 2, 3.1}, {32, 2, 2.6}, {64, 2, 2.6}, {128, 8, 3.1}}) {
+  for (const Shape& shape : {Shape{128, 2, 3.4}, {32, 2, 2.9}, {64, 2, 3.2}, {128, 8, 3.4}}) {
     CAPTURE(shape.head_dim);
     CAPTURE(shape.n_kv_head);
     LongChat chat(*llama, shape.head_dim, shape.n_kv_head);

@@ -144,7 +144,10 @@ Outcome predict(const SessionTruth& before, const CommitPlan& plan) {
       std::count_if(after.records.begin(), after.records.end(),
                     [](const RecordTruth& r) { return r.kind == RecordKind::page; }));
   if (!covers_all_tokens(after)) return refuse(Errc::incomplete);
-  const std::uint64_t history = after.n_page > 0 ? (after.n_page - 1) * 128 : 0;
+  // Rows of the last two whole pages are never dropped; those before go once their page is there.
+  const std::uint64_t n_whole = after.n_token() / 128;
+  const std::uint64_t history =
+      std::min(after.n_page, n_whole - std::min<std::uint64_t>(2, n_whole)) * 128;
   std::erase_if(after.records, [&](const RecordTruth& record) {
     return record.kind == RecordKind::tail && record.first_token + record.n_token <= history;
   });

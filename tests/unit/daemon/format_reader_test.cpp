@@ -10,6 +10,7 @@
 
 #include "core/base/half.hpp"
 #include "core/cpu/block_encoder.hpp"
+#include "core/format/row_packing.hpp"
 #include "core/layout/block_layout.hpp"
 #include "core/oracle/oracle.hpp"
 #include "core/os/process.hpp"
@@ -77,8 +78,16 @@ void put_block(std::vector<std::byte>& target, const Rows& rows, std::uint64_t f
                          std::span(target).subspan(begin)));
 }
 
-/// A chunk and its bytes, added to an upload.
-void add_chunk(Upload& upload, Chunk chunk, const std::vector<std::byte>& bytes) {
+/// A chunk and its bytes, added to an upload; packed, if that makes raw rows less.
+void add_chunk(Upload& upload, Chunk chunk, std::vector<std::byte> bytes) {
+  const bool is_raw = std::all_of(chunk.formats.begin(), chunk.formats.end(),
+                                  [](BlockFormat format) { return format.is_raw(); });
+  if (is_raw && chunk.layer == 0 && chunk.kind != ChunkKind::equaliser) {
+    std::optional<std::vector<std::byte>> packed = pack_rows(bytes, 2, bytes.size() - 1);
+    REQUIRE(packed);
+    bytes = std::move(*packed);
+    chunk.is_packed = true;
+  }
   chunk.offset_bytes = align_up(upload.payload.size(), kChunkAlignment);
   chunk.size_bytes = bytes.size();
   chunk.checksum = payload_checksum(bytes);

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "core/base/result.hpp"
+
+/// Raw rows without the bits that say nothing (docs/format.md, section 4, "Packed chunks"). Keys
+/// and values of a model are near a Gaussian: of 16 bits their exponents and signs carry
+/// about 13.6.
+namespace kvault {
+
+/// `rows` (elements of element_bytes each) in fewer bytes, the same for the same rows and library;
+/// nullopt where they would not become at most size_bytes_max.
+/// pre: element_bytes divides rows.size()
+std::optional<std::vector<std::byte>> pack_rows(std::span<const std::byte> rows,
+                                                std::size_t element_bytes,
+                                                std::size_t size_bytes_max);
+
+/// Fills `rows` with what was packed. Errc::corrupt where it is not exactly that many bytes; `rows`
+/// holds anything then. Reads and writes nothing beyond its arguments, whatever they hold.
+/// pre: element_bytes divides rows.size()
+Result<> unpack_rows(std::span<const std::byte> packed, std::size_t element_bytes,
+                     std::span<std::byte> rows);
+
+}  // namespace kvault

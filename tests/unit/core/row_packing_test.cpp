@@ -1,0 +1,98 @@
+#include "core/format/row_packing.hpp"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <random>
+
+#include "core/base/half.hpp"
+
+namespace kvault {
+namespace {
+
+std::vector<std::byte> random_bytes(std::size_t size, unsigned seed) {
+  std::mt19937 random(seed);
+  std::vector<std::byte> bytes(size);
+  for (std::byte& byte : bytes) byte = static_cast<std::byte>(random());
+  return bytes;
+}
+
+/// Rows as a model's are: near a Gaussian, f16.
+std::vector<std::byte> gaussian_rows(std::size_t n, unsigned seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  std::vector<Half> rows(n);
+  for (Half& entry : rows) entry = to_half(normal(random));
+  const std::span<const std::byte> bytes = std::as_bytes(std::span(rows));
+  return {bytes.begin(), bytes.end()};
+}
+
+std::vector<std::byte> unpacked(const std::vector<std::byte>& packed, std::size_t element_bytes,
+                                std::size_t size) {
+  std::vector<std::byte> rows(size, std::byte{0xEE});
+  const Result<> done = unpack_rows(packed, element_bytes, rows);
+  INFO((done ? "" : done.error().message));
+  REQUIRE(done);
+  return rows;
+}
+
+}  // namespace
+
+TEST_CASE("short: row packing: rows come back, whatever they are") {
+  for (const std::size_t element_bytes : {1U, 2U, 4U}) {
+    CAPTURE(element_bytes);
+    for (const std::size_t n : {1U, 2U, 127U, 4096U, 200'003U}) {
+      CAPTURE(n);
+      const std::vector<std::byte> noise = random_bytes(n * element_bytes, 7);
+      const auto packed = pack_rows(noise, element_bytes, SIZE_MAX);
+      REQUIRE(packed);
+      CHECK(unpacked(*packed, element_bytes, noise.size()) == noise);
+      const std::vector<std::byte> zeros(n * element_bytes);
+      const auto packed_zeros = pack_rows(zeros, element_bytes, SIZE_MAX);
+      REQUIRE(packed_zeros);
+      CHECK(unpacked(*packed_zeros, element_bytes, zeros.size()) == zeros);
+    }
+  }
+}
+
+TEST_CASE("short: row packing: what a Gaussian leaves of 16 bits, and no more than is asked for") {
+  const std::vector<std::byte> rows = gaussian_rows(64 * 1024, 3);
+  const auto packed = pack_rows(rows, 2, rows.size());
+  REQUIRE(packed);
+  // Sign and exponent of a standard Gaussian carry 3.6 bits of their 6, mantissas all of theirs.
+  const double share = static_cast<double>(packed->size()) / static_cast<double>(rows.size());
+  CHECK(share < 0.87);
+  CHECK(share > 0.84);
+  CHECK(unpacked(*packed, 2, rows.size()) == rows);
+  CHECK(pack_rows(rows, 2, packed->size()) == packed);
+  CHECK(!pack_rows(rows, 2, packed->size() - 1));
+  const std::vector<std::byte> noise = random_bytes(rows.size(), 4);
+  CHECK(!pack_rows(noise, 2, noise.size() - 1));
+}
+
+TEST_CASE(
+    "short: row packing: damage and wrong sizes are named or give other rows, never a crash") {
+  const std::vector<std::byte> rows = gaussian_rows(2000, 5);
+  const std::vector<std::byte> packed = *pack_rows(rows, 2, rows.size());
+  std::vector<std::byte> target(rows.size());
+  CHECK(unpack_rows({}, 2, target).error().code == Errc::corrupt);
+  for (const std::size_t size : {rows.size() - 2, rows.size() + 2, std::size_t{2}}) {
+    std::vector<std::byte> other(size);
+    CHECK(unpack_rows(packed, 2, other).error().code == Errc::corrupt);
+  }
+  for (std::size_t size = 0; size < packed.size(); size += 13) {
+    CAPTURE(size);
+    CHECK(unpack_rows(std::span(packed).first(size), 2, target).error().code == Errc::corrupt);
+  }
+  std::mt19937 random(6);
+  for (int round = 0; round < 3000; ++round) {
+    std::vector<std::byte> damaged = packed;
+    for (int n = 0; n <= round % 4; ++n) damaged[random() % damaged.size()] ^= std::byte{0x41};
+    static_cast<void>(unpack_rows(damaged, 2, target));
+    static_cast<void>(
+        unpack_rows(random_bytes(random() % 300, static_cast<unsigned>(random())), 2, target));
+  }
+}
+
+}  // namespace kvault
