@@ -7,6 +7,7 @@
 #include "core/base/assert.hpp"
 #include "core/os/directory.hpp"
 #include "core/os/lock.hpp"
+#include "core/os/write_back.hpp"
 
 namespace kvault {
 namespace {
@@ -136,6 +137,10 @@ Result<> PackSet::write(PackName pack, std::uint64_t offset_bytes, std::span<con
   Result<> done = step(write_step, pack);
   if (done) done = writer->file.pwrite_all(offset_bytes, bytes);
   if (!done) give_up(pack);
+  // The medium works while the rest of the record is still on its way here.
+  if (done && write_step == StoreStep::write_payload) {
+    start_write_back(writer->file, offset_bytes, bytes.size());
+  }
   return done;
 }
 

@@ -72,7 +72,7 @@ struct Chunk {
   std::uint64_t checksum = 0;  ///< payload_checksum() of the chunk's bytes
   /// segment only: format bytes of K of kv head 0, 1, ..., then of V of kv head 0, 1, ...
   std::vector<BlockFormat> formats{};
-  /// Rows, or a segment of raw blocks: its bytes are what pack_rows() makes of them.
+  /// Rows, or a segment of raw blocks: its bytes are what RowPacker makes of them.
   bool is_packed = false;
   friend bool operator==(const Chunk&, const Chunk&) = default;
 };

@@ -12,15 +12,14 @@ namespace {
 constexpr int kLevel = 1;
 
 /// Byte 0 of every element, then byte 1 of every element, ...
-std::vector<std::byte> split_planes(std::span<const std::byte> rows, std::size_t element_bytes) {
-  std::vector<std::byte> planes(rows.size());
+void split_planes(std::span<const std::byte> rows, std::size_t element_bytes,
+                  std::span<std::byte> planes) {
   const std::size_t n = rows.size() / element_bytes;
   for (std::size_t byte = 0; byte < element_bytes; ++byte) {
     std::byte* const plane = planes.data() + byte * n;
     const std::byte* const source = rows.data() + byte;
     for (std::size_t i = 0; i < n; ++i) plane[i] = source[i * element_bytes];
   }
-  return planes;
 }
 
 void join_planes(std::span<const std::byte> planes, std::size_t element_bytes,
@@ -35,24 +34,23 @@ void join_planes(std::span<const std::byte> planes, std::size_t element_bytes,
 
 }  // namespace
 
-std::optional<std::vector<std::byte>> pack_rows(std::span<const std::byte> rows,
-                                                std::size_t element_bytes,
-                                                std::size_t size_bytes_max) {
+std::span<const std::byte> RowPacker::pack(std::span<const std::byte> rows,
+                                           std::size_t element_bytes, std::size_t size_bytes_max) {
   KVAULT_ASSERT(element_bytes > 0 && rows.size() % element_bytes == 0);
-  const std::vector<std::byte> planes = split_planes(rows, element_bytes);
+  planes_.resize(rows.size());
+  split_planes(rows, element_bytes, planes_);
   const std::size_t plane_bytes = rows.size() / element_bytes;
-  std::vector<std::byte> packed(element_bytes * ZSTD_compressBound(plane_bytes));
+  packed_.resize(element_bytes * ZSTD_compressBound(plane_bytes));
   std::size_t size_bytes = 0;
   // A frame each: a block of Zstandard's has one code for all its bytes, and planes differ.
-  for (std::size_t at = 0; at < planes.size(); at += plane_bytes) {
-    const std::size_t size = ZSTD_compress(packed.data() + size_bytes, packed.size() - size_bytes,
-                                           planes.data() + at, plane_bytes, kLevel);
-    if (ZSTD_isError(size) != 0) return std::nullopt;
+  for (std::size_t at = 0; at < planes_.size(); at += plane_bytes) {
+    const std::size_t size = ZSTD_compress(packed_.data() + size_bytes, packed_.size() - size_bytes,
+                                           planes_.data() + at, plane_bytes, kLevel);
+    if (ZSTD_isError(size) != 0) return {};
     size_bytes += size;
   }
-  if (size_bytes > size_bytes_max) return std::nullopt;
-  packed.resize(size_bytes);
-  return packed;
+  if (size_bytes > size_bytes_max) return {};
+  return std::span(packed_).first(size_bytes);
 }
 
 Result<> unpack_rows(std::span<const std::byte> packed, std::size_t element_bytes,

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstddef>
-#include <optional>
 #include <span>
 #include <vector>
 
@@ -12,12 +11,19 @@
 /// about 13.6.
 namespace kvault {
 
-/// `rows` (elements of element_bytes each) in fewer bytes, the same for the same rows and library;
-/// nullopt where they would not become at most size_bytes_max.
-/// pre: element_bytes divides rows.size()
-std::optional<std::vector<std::byte>> pack_rows(std::span<const std::byte> rows,
-                                                std::size_t element_bytes,
-                                                std::size_t size_bytes_max);
+/// Packs rows, one after the other, in memory of its own that it keeps. One thread at a time.
+class RowPacker {
+ public:
+  /// `rows` (elements of element_bytes each) in fewer bytes, the same for the same rows and
+  /// library, until the next call; empty where they would not become at most size_bytes_max.
+  /// pre: element_bytes divides rows.size()
+  std::span<const std::byte> pack(std::span<const std::byte> rows, std::size_t element_bytes,
+                                  std::size_t size_bytes_max);
+
+ private:
+  std::vector<std::byte> planes_;
+  std::vector<std::byte> packed_;
+};
 
 /// Fills `rows` with what was packed. Errc::corrupt where it is not exactly that many bytes; `rows`
 /// holds anything then. Reads and writes nothing beyond its arguments, whatever they hold.

@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "core/base/assert.hpp"
-#include "core/format/row_packing.hpp"
 
 namespace kvault {
 namespace {
@@ -74,13 +73,15 @@ Result<> SessionSaver::add_segment(std::uint32_t layer, std::uint64_t page,
 }
 
 void SessionSaver::add_raw(OutgoingRecord& record, Chunk chunk, std::vector<std::byte> bytes,
-                           std::size_t packed_bytes_max) const {
-  std::optional<std::vector<std::byte>> packed;
+                           std::size_t packed_bytes_max) {
+  std::span<const std::byte> packed;
   if (packs_) {
-    packed = pack_rows(bytes, size_bytes_of(cache_.options().shape.row_type), packed_bytes_max);
+    packed = packer_.pack(bytes, size_bytes_of(cache_.options().shape.row_type), packed_bytes_max);
   }
-  chunk.is_packed = packed.has_value();
-  add_chunk(record, std::move(chunk), packed ? std::move(*packed) : std::move(bytes));
+  chunk.is_packed = !packed.empty();
+  if (!chunk.is_packed) return add_chunk(record, std::move(chunk), std::move(bytes));
+  add_chunk(record, std::move(chunk), {packed.begin(), packed.end()});
+  unpacked_ = std::move(bytes);
 }
 
 void SessionSaver::add_equaliser(std::uint32_t layer, OutgoingRecord& record) {
@@ -116,7 +117,8 @@ Result<> SessionSaver::add_rows(std::uint32_t layer, std::uint64_t first, Outgoi
   const std::size_t element = size_bytes_of(cache.row_type());
   const std::size_t key_bytes = n * spec.n_kv_head * spec.key_head_dim * element;
   const std::size_t value_bytes = n * spec.n_kv_head * spec.value_head_dim * element;
-  std::vector<std::byte> bytes(key_bytes + value_bytes);
+  std::vector<std::byte> bytes = std::move(unpacked_);
+  bytes.resize(key_bytes + value_bytes);
   KVAULT_CHECK(
       cache.read_raw_rows(cache_.device(), Side::key, first, n, std::span(bytes).first(key_bytes)));
   KVAULT_CHECK(cache.read_raw_rows(cache_.device(), Side::value, first, n,

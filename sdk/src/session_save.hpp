@@ -7,6 +7,7 @@
 #include "core/base/result.hpp"
 #include "core/cache/cache.hpp"
 #include "core/format/record_check.hpp"
+#include "core/format/row_packing.hpp"
 
 namespace kvault {
 
@@ -48,11 +49,13 @@ class SessionSaver {
   Result<> add_rows(std::uint32_t layer, std::uint64_t first, OutgoingRecord& record);
   void add_energy(std::uint32_t layer, std::uint64_t first, OutgoingRecord& record);
   void add_raw(OutgoingRecord& record, Chunk chunk, std::vector<std::byte> bytes,
-               std::size_t packed_bytes_max) const;
+               std::size_t packed_bytes_max);
 
   Cache& cache_;
   std::span<const std::uint32_t> token_ids_;
   bool packs_;
+  RowPacker packer_;
+  std::vector<std::byte> unpacked_;  ///< memory of rows that were packed, for the next ones
 };
 
 }  // namespace kvault

@@ -28,6 +28,19 @@ std::vector<std::byte> gaussian_rows(std::size_t n, unsigned seed) {
   return {bytes.begin(), bytes.end()};
 }
 
+/// By the same packer, whatever it packed before.
+class Packer {
+ public:
+  std::vector<std::byte> operator()(std::span<const std::byte> rows, std::size_t element_bytes,
+                                    std::size_t size_bytes_max = SIZE_MAX) {
+    const auto packed = packer_.pack(rows, element_bytes, size_bytes_max);
+    return {packed.begin(), packed.end()};
+  }
+
+ private:
+  RowPacker packer_;
+};
+
 std::vector<std::byte> unpacked(const std::vector<std::byte>& packed, std::size_t element_bytes,
                                 std::size_t size) {
   std::vector<std::byte> rows(size, std::byte{0xEE});
@@ -40,41 +53,38 @@ std::vector<std::byte> unpacked(const std::vector<std::byte>& packed, std::size_
 }  // namespace
 
 TEST_CASE("short: row packing: rows come back, whatever they are") {
+  Packer pack;
   for (const std::size_t element_bytes : {1U, 2U, 4U}) {
     CAPTURE(element_bytes);
     for (const std::size_t n : {1U, 2U, 127U, 4096U, 200'003U}) {
       CAPTURE(n);
       const std::vector<std::byte> noise = random_bytes(n * element_bytes, 7);
-      const auto packed = pack_rows(noise, element_bytes, SIZE_MAX);
-      REQUIRE(packed);
-      CHECK(unpacked(*packed, element_bytes, noise.size()) == noise);
+      CHECK(unpacked(pack(noise, element_bytes), element_bytes, noise.size()) == noise);
       const std::vector<std::byte> zeros(n * element_bytes);
-      const auto packed_zeros = pack_rows(zeros, element_bytes, SIZE_MAX);
-      REQUIRE(packed_zeros);
-      CHECK(unpacked(*packed_zeros, element_bytes, zeros.size()) == zeros);
+      CHECK(unpacked(pack(zeros, element_bytes), element_bytes, zeros.size()) == zeros);
     }
   }
 }
 
 TEST_CASE("short: row packing: what a Gaussian leaves of 16 bits, and no more than is asked for") {
   const std::vector<std::byte> rows = gaussian_rows(64 * 1024, 3);
-  const auto packed = pack_rows(rows, 2, rows.size());
-  REQUIRE(packed);
+  Packer pack;
+  const std::vector<std::byte> packed = pack(rows, 2);
   // Sign and exponent of a standard Gaussian carry 3.6 bits of their 6, mantissas all of theirs.
-  const double share = static_cast<double>(packed->size()) / static_cast<double>(rows.size());
+  const double share = static_cast<double>(packed.size()) / static_cast<double>(rows.size());
   CHECK(share < 0.87);
   CHECK(share > 0.84);
-  CHECK(unpacked(*packed, 2, rows.size()) == rows);
-  CHECK(pack_rows(rows, 2, packed->size()) == packed);
-  CHECK(!pack_rows(rows, 2, packed->size() - 1));
+  CHECK(unpacked(packed, 2, rows.size()) == rows);
+  CHECK(pack(rows, 2, packed.size()) == packed);
+  CHECK(pack(rows, 2, packed.size() - 1).empty());
   const std::vector<std::byte> noise = random_bytes(rows.size(), 4);
-  CHECK(!pack_rows(noise, 2, noise.size() - 1));
+  CHECK(pack(noise, 2, noise.size() - 1).empty());
 }
 
 TEST_CASE(
     "short: row packing: damage and wrong sizes are named or give other rows, never a crash") {
   const std::vector<std::byte> rows = gaussian_rows(2000, 5);
-  const std::vector<std::byte> packed = *pack_rows(rows, 2, rows.size());
+  const std::vector<std::byte> packed = Packer()(rows, 2);
   std::vector<std::byte> target(rows.size());
   CHECK(unpack_rows({}, 2, target).error().code == Errc::corrupt);
   for (const std::size_t size : {rows.size() - 2, rows.size() + 2, std::size_t{2}}) {

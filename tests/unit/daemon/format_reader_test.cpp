@@ -83,9 +83,10 @@ void add_chunk(Upload& upload, Chunk chunk, std::vector<std::byte> bytes) {
   const bool is_raw = std::all_of(chunk.formats.begin(), chunk.formats.end(),
                                   [](BlockFormat format) { return format.is_raw(); });
   if (is_raw && chunk.layer == 0 && chunk.kind != ChunkKind::equaliser) {
-    std::optional<std::vector<std::byte>> packed = pack_rows(bytes, 2, bytes.size() - 1);
-    REQUIRE(packed);
-    bytes = std::move(*packed);
+    RowPacker packer;
+    const std::span<const std::byte> packed = packer.pack(bytes, 2, bytes.size() - 1);
+    REQUIRE(!packed.empty());
+    bytes.assign(packed.begin(), packed.end());
     chunk.is_packed = true;
   }
   chunk.offset_bytes = align_up(upload.payload.size(), kChunkAlignment);
