@@ -58,7 +58,7 @@ struct EncodeParams {
 struct ReconstructJob {
   const std::byte* block;
   const std::uint16_t* equaliser;  ///< [head_dim] or null: all ones
-  std::byte* rows;
+  std::byte* rows;                 ///< [128, row_stride of the call]
   std::uint32_t format;
   float step;
 };
@@ -69,6 +69,7 @@ struct ReconstructParams {
   RotationTable rotation;
   std::uint32_t is_value;
   std::uint32_t row_type;
+  std::uint32_t row_stride;  ///< in elements
 };
 
 /// Rows [n_token, n_head] of an engine's; a block of threads for each token.

@@ -28,8 +28,10 @@ struct ReconstructPush {
   float step;
   std::uint32_t is_value;
   std::uint32_t is_centred;
+  std::uint32_t n_head;
+  std::uint32_t unused;
 };
-static_assert(sizeof(ReconstructPush) == 48);
+static_assert(sizeof(ReconstructPush) == 56);
 
 class ReconstructRecorder {
  public:
@@ -49,11 +51,12 @@ class ReconstructRecorder {
   ReconstructPush push_ = {};
 };
 
-/// In waves of a piece each.
+/// In waves of a piece each, whole pages.
 Result<> ReconstructRecorder::record() {
   const std::uint64_t block_bytes =
       std::uint64_t{kPageTokens} * args_.head_dim * size_bytes_of(args_.row_type);
-  const std::size_t n_wave_block = (kPieceSizeBytes + block_bytes - 1) / block_bytes;
+  const std::uint64_t page_bytes = block_bytes * args_.n_head;
+  const std::size_t n_wave_block = (kPieceSizeBytes + page_bytes - 1) / page_bytes * args_.n_head;
   for (std::size_t first = 0; first < args_.blocks.size(); first += n_wave_block) {
     const std::size_t n_block = std::min(n_wave_block, args_.blocks.size() - first);
     KVAULT_CHECK(record_wave(first, n_block));
@@ -78,6 +81,7 @@ std::vector<ReconstructJob> ReconstructRecorder::make_jobs(std::size_t first, st
 Result<> ReconstructRecorder::record_wave(std::size_t first, std::size_t n_block) {
   const std::vector<ReconstructJob> jobs = make_jobs(first, n_block);
   push_.is_value = args_.side == Side::value ? 1 : 0;
+  push_.n_head = args_.n_head;
   push_.first_index = static_cast<std::uint32_t>(first);
   KVAULT_TRY(push_.rotation, runtime_.rotation(args_.head_dim));
   KVAULT_TRY(const VkDeviceAddress job_address,

@@ -113,8 +113,9 @@ class LayerCache {
   std::vector<BlockRef> sealed_blocks(std::uint64_t page, Side side,
                                       std::uint32_t buffer_index) const;
   Result<> read_raw_page(Device& device, const RowsRead& read) const;
-  Result<> read_coded_pages(Device& device, const RowsRead& read,
-                            std::vector<std::byte>& scratch) const;
+  Result<> read_coded_pages(Device& device, const RowsRead& read) const;
+  std::uint64_t end_of_batch(const RowsRead& read) const;
+  bool is_coded(std::uint64_t page, Side side) const;
   Result<Segment> encode_segment(Device& device, std::uint64_t page);
   Result<Segment> place_segment(Device& device, std::uint64_t page, const SegmentFormats& formats,
                                 bool* all_fit);

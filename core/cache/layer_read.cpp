@@ -9,9 +9,9 @@
 namespace kvault {
 namespace {
 
-/// Pages are decoded several at once: a device's threads need more than the heads of one, and what
-/// comes out shall still lie in a processor's cache when it is put in token order.
-constexpr std::uint64_t kBatchBytes = std::uint64_t{1} << 20U;
+/// Pages are decoded several at once: a device's threads need more than the heads of one. The lists
+/// of what is decoded stay small beside it.
+constexpr std::uint64_t kBatchBytes = std::uint64_t{16} << 20U;
 
 float load_float(const std::byte* at, RowType type) {
   if (type == RowType::f32) {
@@ -48,9 +48,9 @@ void convert(std::span<const std::byte> source, RowType from, RowType to,
   }
 }
 
-bool is_all_raw(std::span<const BlockRef> blocks) {
-  return std::all_of(blocks.begin(), blocks.end(),
-                     [](const BlockRef& block) { return block.format.is_raw(); });
+/// An app's memory may lie anywhere.
+bool is_aligned(const RowsRead& read) {
+  return reinterpret_cast<std::uintptr_t>(read.target.data()) % size_bytes_of(read.type) == 0;
 }
 
 }  // namespace
@@ -160,10 +160,11 @@ Result<> LayerCache::read_raw_page(Device& device, const RowsRead& read) const {
   return {};
 }
 
-/// Rows of consecutive sealed pages, decoded together.
-Result<> LayerCache::read_coded_pages(Device& device, const RowsRead& read,
-                                      std::vector<std::byte>& scratch) const {
+/// Rows of consecutive sealed pages, decoded together: where they lie in the end, if these are
+/// whole pages.
+Result<> LayerCache::read_coded_pages(Device& device, const RowsRead& read) const {
   const std::uint32_t dim = head_dim(read.side);
+  const std::size_t token_bytes = std::size_t{spec_.n_kv_head} * dim * size_bytes_of(read.type);
   const std::uint64_t first_page = read.first / kPageTokens;
   const std::uint64_t n_page = (read.first + read.n - 1) / kPageTokens - first_page + 1;
   const bool is_equalised = read.side == Side::key && !equaliser_.vector().empty();
@@ -178,53 +179,62 @@ Result<> LayerCache::read_coded_pages(Device& device, const RowsRead& read,
     const std::span<const Half> vector = equaliser_.vector();
     equaliser.insert(equaliser.end(), vector.begin(), vector.end());
   }
-  const std::size_t row_bytes = dim * size_bytes_of(read.type);
-  scratch.resize(blocks.size() * kPageTokens * row_bytes);
-  KVAULT_TRY(const Ticket ticket, device.reconstruct({.side = read.side,
-                                                      .head_dim = dim,
-                                                      .buffers = buffers,
-                                                      .blocks = blocks,
-                                                      .equaliser = equaliser,
-                                                      .row_type = read.type,
-                                                      .rows = scratch}));
+  const bool is_in_place = read.n == n_page * kPageTokens && is_aligned(read);
+  std::vector<std::byte> pages(is_in_place ? 0 : n_page * kPageTokens * token_bytes);
+  KVAULT_TRY(const Ticket ticket,
+             device.reconstruct({.side = read.side,
+                                 .head_dim = dim,
+                                 .n_head = spec_.n_kv_head,
+                                 .buffers = buffers,
+                                 .blocks = blocks,
+                                 .equaliser = equaliser,
+                                 .row_type = read.type,
+                                 .rows = is_in_place ? read.target : std::span(pages)}));
   KVAULT_CHECK(device.wait(ticket));
-  std::byte* target = read.target.data();
-  for (std::uint64_t token = read.first; token < read.first + read.n; ++token) {
-    const std::uint64_t page = token / kPageTokens - first_page;
-    for (std::uint32_t head = 0; head < spec_.n_kv_head; ++head) {
-      const std::uint64_t row = (page * spec_.n_kv_head + head) * kPageTokens + token % kPageTokens;
-      std::memcpy(target, scratch.data() + row * row_bytes, row_bytes);
-      target += row_bytes;
-    }
-  }
+  if (is_in_place) return {};
+  std::memcpy(read.target.data(), pages.data() + read.first % kPageTokens * token_bytes,
+              read.target.size());
   return {};
+}
+
+/// The end of what can be read with the page of read.first: whole coded pages go together, up to a
+/// batch.
+std::uint64_t LayerCache::end_of_batch(const RowsRead& read) const {
+  const auto is_whole_coded = [&](std::uint64_t page) {
+    return read.first <= page * kPageTokens && (page + 1) * kPageTokens <= read.first + read.n &&
+           is_coded(page, read.side);
+  };
+  const std::size_t token_bytes =
+      std::size_t{spec_.n_kv_head} * head_dim(read.side) * size_bytes_of(read.type);
+  const std::uint64_t n_page_max =
+      std::max<std::uint64_t>(1, kBatchBytes / (kPageTokens * token_bytes));
+  const std::uint64_t page = read.first / kPageTokens;
+  std::uint64_t end_page = page + 1;
+  if (is_whole_coded(page)) {
+    while (end_page < page + n_page_max && is_whole_coded(end_page)) ++end_page;
+  }
+  return std::min(end_page * kPageTokens, read.first + read.n);
+}
+
+bool LayerCache::is_coded(std::uint64_t page, Side side) const {
+  if (!has_segment(page)) return false;
+  const auto formats = std::span(segments_[page]->formats)
+                           .subspan(side == Side::key ? 0 : spec_.n_kv_head, spec_.n_kv_head);
+  return std::any_of(formats.begin(), formats.end(),
+                     [](BlockFormat format) { return !format.is_raw(); });
 }
 
 Result<> LayerCache::read_rows(Device& device, const RowsRead& read) const {
   const std::size_t token_bytes =
       std::size_t{spec_.n_kv_head} * head_dim(read.side) * size_bytes_of(read.type);
   KVAULT_ASSERT(read.target.size() == read.n * token_bytes);
-  const std::uint64_t n_batch_page =
-      std::max<std::uint64_t>(1, kBatchBytes / (kPageTokens * token_bytes));
-  const auto is_coded = [&](std::uint64_t page) {
-    return has_segment(page) && !is_all_raw(sealed_blocks(page, read.side, 0));
-  };
-  std::vector<std::byte> scratch;
-  const std::uint64_t end = read.first + read.n;
-  for (std::uint64_t token = read.first; token < end;) {
-    const std::uint64_t page = token / kPageTokens;
-    std::uint64_t end_page = page + 1;
-    if (is_coded(page)) {
-      while (end_page < page + n_batch_page && end_page * kPageTokens < end && is_coded(end_page)) {
-        ++end_page;
-      }
-    }
-    const std::uint64_t n = std::min(end_page * kPageTokens, end) - token;
-    const RowsRead part{read.side, token, n, read.type,
-                        read.target.subspan((token - read.first) * token_bytes, n * token_bytes)};
-    KVAULT_CHECK(is_coded(page) ? read_coded_pages(device, part, scratch)
-                                : read_raw_page(device, part));
-    token += n;
+  RowsRead rest = read;
+  while (rest.n > 0) {
+    const std::uint64_t n = end_of_batch(rest) - rest.first;
+    const RowsRead part{rest.side, rest.first, n, rest.type, rest.target.first(n * token_bytes)};
+    KVAULT_CHECK(is_coded(part.first / kPageTokens, part.side) ? read_coded_pages(device, part)
+                                                               : read_raw_page(device, part));
+    rest = {rest.side, rest.first + n, rest.n - n, rest.type, rest.target.subspan(n * token_bytes)};
   }
   return {};
 }

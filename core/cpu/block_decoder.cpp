@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 
 #include "core/base/assert.hpp"
 #include "core/codec/codebook.hpp"
@@ -127,30 +128,36 @@ void DecodeCoded(const BlockDecoding& decoding, DecodeScratch& scratch, T* targe
       ReadQuad(decoding, scratch, token + i, rows + i * n_dim);
     }
     RotateScaledInverse(decoding.rotation, rows, kGroup, n_dim, scratch.factor.data(),
-                        target + token * n_dim, n_dim);
+                        target + token * decoding.row_stride, decoding.row_stride);
   }
 }
 
 template <class Source, class T>
-void ConvertRows(const Source* source, std::size_t n, T* target) {
-  for (std::size_t i = 0; i < n; i += kRowLane) StoreFloats(LoadAsFloats(source + i), target + i);
+void ConvertRows(const BlockDecoding& decoding, T* target) {
+  const std::size_t n_dim = decoding.rotation.head_dim();
+  const auto* source = reinterpret_cast<const Source*>(decoding.block.data());
+  for (std::size_t token = 0; token < kPageTokens; ++token) {
+    if constexpr (std::is_same_v<Source, T>) {
+      std::memcpy(target, source, n_dim * sizeof(T));
+    } else {
+      for (std::size_t i = 0; i < n_dim; i += kRowLane) {
+        StoreFloats(LoadAsFloats(source + i), target + i);
+      }
+    }
+    source += n_dim;
+    target += decoding.row_stride;
+  }
 }
 
 template <class T>
 void DecodeRaw(const BlockDecoding& decoding, T* target) {
-  const std::size_t n = std::size_t{kPageTokens} * decoding.rotation.head_dim();
-  const std::byte* const source = decoding.block.data();
-  if (decoding.format.row_type() == decoding.row_type) {
-    std::memcpy(target, source, n * sizeof(T));
-    return;
-  }
   switch (decoding.format.row_type()) {
     case RowType::f16:
-      return ConvertRows(reinterpret_cast<const Half*>(source), n, target);
+      return ConvertRows<Half>(decoding, target);
     case RowType::bf16:
-      return ConvertRows(reinterpret_cast<const BFloat16*>(source), n, target);
+      return ConvertRows<BFloat16>(decoding, target);
     case RowType::f32:
-      return ConvertRows(reinterpret_cast<const float*>(source), n, target);
+      return ConvertRows<float>(decoding, target);
   }
 }
 
@@ -203,8 +210,8 @@ void BlockDecoder::decode(const BlockDecoding& decoding, std::span<std::byte> ro
   const std::uint32_t head_dim = decoding.rotation.head_dim();
   KVAULT_ASSERT(decoding.block.size() == BlockLayout::of(decoding.format, head_dim).size_bytes);
   KVAULT_ASSERT(decoding.equaliser.empty() || decoding.equaliser.size() == head_dim);
-  KVAULT_ASSERT(rows.size() ==
-                std::size_t{kPageTokens} * head_dim * size_bytes_of(decoding.row_type));
+  KVAULT_ASSERT(rows.size() == ((kPageTokens - 1) * decoding.row_stride + head_dim) *
+                                   size_bytes_of(decoding.row_type));
   decode_(decoding, scratch_, rows.data());
 }
 

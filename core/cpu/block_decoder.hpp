@@ -20,6 +20,7 @@ struct BlockDecoding {
   std::span<const std::byte> block;  ///< a whole block, 128-byte aligned
   std::span<const Half> equaliser;   ///< [head_dim], or empty: all ones; no matter where raw
   RowType row_type = RowType::f16;   ///< of the rows
+  std::size_t row_stride = 0;        ///< from a token's row to the next, in elements
 };
 
 /// Memory of one decoding at a time, enough for the widest head. Only the kernels look into it.
@@ -41,7 +42,8 @@ class BlockDecoder {
   /// pre: this build holds the set and is_supported(set)
   explicit BlockDecoder(InstructionSet set);
 
-  /// rows [128, head_dim] of the decoding's row type, aligned for it.
+  /// rows [128, row_stride] of the decoding's row type, aligned for it, without what follows the
+  /// last row.
   void decode(const BlockDecoding& decoding, std::span<std::byte> rows);
 
  private:

@@ -166,6 +166,7 @@ Result<Ticket> CpuDevice::attend(const AttendArgs& args) try {
 Result<Ticket> CpuDevice::reconstruct(const ReconstructArgs& args) {
   KVAULT_ASSERT(args.rows.size() ==
                 args.blocks.size() * kPageTokens * args.head_dim * size_bytes_of(args.row_type));
+  KVAULT_ASSERT(args.n_head > 0 && args.blocks.size() % args.n_head == 0);
   pool_.run(static_cast<std::uint32_t>(args.blocks.size()),
             [&](std::uint32_t index, std::uint32_t thread) {
               reconstruct_block(args, index, decoders_[thread]);
@@ -177,7 +178,10 @@ void CpuDevice::reconstruct_block(const ReconstructArgs& args, std::size_t index
                                   BlockDecoder& decoder) const {
   const BlockRef& ref = args.blocks[index];
   const std::uint32_t dim = args.head_dim;
-  const std::size_t size_bytes = std::size_t{kPageTokens} * dim * size_bytes_of(args.row_type);
+  const std::size_t row_bytes = std::size_t{dim} * size_bytes_of(args.row_type);
+  const std::size_t token_bytes = args.n_head * row_bytes;
+  const std::size_t first_bytes =
+      index / args.n_head * kPageTokens * token_bytes + index % args.n_head * row_bytes;
   decoder.decode(
       {.side = args.side,
        .format = ref.format,
@@ -185,8 +189,9 @@ void CpuDevice::reconstruct_block(const ReconstructArgs& args, std::size_t index
        .block = bytes_of(args.buffers[ref.buffer])
                     .subspan(ref.offset_bytes, BlockLayout::of(ref.format, dim).size_bytes),
        .equaliser = part_of(args.equaliser, index, dim),
-       .row_type = args.row_type},
-      args.rows.subspan(index * size_bytes, size_bytes));
+       .row_type = args.row_type,
+       .row_stride = std::size_t{args.n_head} * dim},
+      args.rows.subspan(first_bytes, (kPageTokens - 1) * token_bytes + row_bytes));
 }
 
 /// The set that was asked for, or the best that this processor runs.

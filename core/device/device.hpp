@@ -147,15 +147,18 @@ struct AttendArgs {
   std::span<const AttendSequence> sequences;
 };
 
-/// Blocks back to rows, rotation and equalisation undone.
+/// Blocks back to rows, rotation and equalisation undone. Blocks of n_head heads come one after the
+/// other, page by page; their rows lie side by side, token by token.
 struct ReconstructArgs {
   Side side = Side::key;
   std::uint32_t head_dim = 0;
+  std::uint32_t n_head = 1;  ///< n_block is a multiple; 1: every block's rows are dense
   std::span<const Buffer* const> buffers;
   std::span<const BlockRef> blocks;  ///< [n_block]
   std::span<const Half> equaliser;   ///< [n_block, head_dim], or empty: all ones
   RowType row_type = RowType::f16;   ///< of the rows, whatever the blocks hold
-  std::span<std::byte> rows;         ///< [n_block, 128, head_dim], aligned for their type
+  std::span<std::byte> rows;         ///< [n_block / n_head, 128, n_head, head_dim], aligned for
+                                     ///< their type
 };
 
 /// A device holds compressed pages, fills them and attends over them.

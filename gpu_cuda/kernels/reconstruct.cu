@@ -22,17 +22,26 @@ KVAULT_DEVICE void store_element(std::byte* rows, u32 row_type, u32 index, float
   }
 }
 
+/// Where an element of a block stands among the rows.
+KVAULT_DEVICE u32 place_in_rows(const ReconstructParams& params, u32 element) {
+  const u32 head_dim = params.rotation.head_dim;
+  return element / head_dim * params.row_stride + element % head_dim;
+}
+
 KVAULT_DEVICE void convert(const ReconstructJob& job, const ReconstructParams& params, u32 first,
                            u32 n_value) {
   if (job.format == params.row_type) {
-    const u32 bytes = element_bytes(job.format);
-    const auto* const from = reinterpret_cast<const u32*>(job.block + first * bytes);
-    auto* const to = reinterpret_cast<u32*>(job.rows + first * bytes);
-    for (u32 i = thread_index(); i < n_value * bytes / 4; i += n_thread()) to[i] = from[i];
+    const u32 n_of_word = 4 / element_bytes(job.format);
+    const auto* const from = reinterpret_cast<const u32*>(job.block);
+    auto* const to = reinterpret_cast<u32*>(job.rows);
+    for (u32 i = thread_index(); i < n_value / n_of_word; i += n_thread()) {
+      const u32 element = first + i * n_of_word;
+      to[place_in_rows(params, element) / n_of_word] = from[element / n_of_word];
+    }
     return;
   }
   for (u32 i = thread_index(); i < n_value; i += n_thread()) {
-    store_element(job.rows, params.row_type, first + i,
+    store_element(job.rows, params.row_type, place_in_rows(params, first + i),
                   raw_element(job.block, job.format, first + i));
   }
 }
@@ -60,7 +69,8 @@ KVAULT_DEVICE void decode(const ReconstructJob& job, const ReconstructParams& pa
     const u32 dim = i % head_dim;
     float factor = params.rotation.scaled_signs[dim];
     if (job.equaliser != nullptr) factor /= half_as_float(job.equaliser[dim]);
-    store_element(job.rows, params.row_type, first_row * head_dim + i, shared.rows[i] * factor);
+    store_element(job.rows, params.row_type, place_in_rows(params, first_row * head_dim + i),
+                  shared.rows[i] * factor);
   }
 }
 

@@ -17,6 +17,7 @@ layout(constant_id = 3) const uint kRowType = KVAULT_FORMAT_RAW_F32;
 const bool kIsRaw = kFormat <= KVAULT_FORMAT_RAW_F32;
 const bool kIsWide = kRowType == KVAULT_FORMAT_RAW_F32;
 const uint kGroupWords = kIsWide ? kGroupValues : kGroupValues / 2;
+const uint kRowWords = kIsWide ? kHeadDim : kHeadDim / 2;
 
 // gpu_vulkan/reconstruct.cpp is the same in C++.
 struct ReconstructJob {
@@ -32,12 +33,26 @@ layout(push_constant, std430) uniform Push {
   uvec2 jobs;         // of this dispatch
   uvec2 equaliser;    // halves [block from first_index on][kHeadDim]; 0: all ones
   uvec2 rotation;     // Runtime::rotation
-  uvec2 rows;         // words [block from first_index on][kGroups][kGroupWords]
+  uvec2 rows;         // words [page from first_index on][token][n_head][of kHeadDim elements]
   uint first_index;
   float step;         // of the scheme
   uint is_value;
   uint is_centred;
+  uint n_head;
+  uint unused;
 } push;
+
+// Where the group's first row stands among push.rows, and a word of the group: rows of a token's
+// heads lie side by side.
+uint first_place(ReconstructJob job, uint group) {
+  const uint block = job.index - push.first_index;
+  const uint token = block / push.n_head * KVAULT_PAGE_N_TOKEN + group * kGroupRows;
+  return (token * push.n_head + block % push.n_head) * kRowWords;
+}
+
+uint place_of_word(uint first, uint word) {
+  return first + word / kRowWords * push.n_head * kRowWords + word % kRowWords;
+}
 
 shared float factor[KVAULT_HEAD_DIM_MAX];  // diagonal of the rotation over equaliser
 shared float mean[KVAULT_HEAD_DIM_MAX];
@@ -80,21 +95,27 @@ void unpack_rows(Words block, uint group) {
 
 uint element_of_rows(uint i) { return floatBitsToUint(rotated[i] * factor[i % kHeadDim]); }
 
-void decode(ReconstructJob job, uint group, Words target) {
+void decode(ReconstructJob job, uint group) {
   load_levels();
   load_planes(job, group);
   barrier();
   unpack_rows(Words(job.block), group);
   barrier();
   rotate_rows_back(kGroupRows, kHeadDim, Floats(push.rotation));
+  Words rows = Words(push.rows);
+  const uint first = first_place(job, group);
   for (uint i = gl_LocalInvocationIndex; i < kGroupWords; i += KVAULT_THREADS) {
-    target.at[i] = kIsWide ? element_of_rows(i)
-                           : element_bits(kRowType, element_of_rows(2 * i)) |
-                                 (element_bits(kRowType, element_of_rows(2 * i + 1)) << 16);
+    rows.at[place_of_word(first, i)] =
+        kIsWide ? element_of_rows(i)
+                : element_bits(kRowType, element_of_rows(2 * i)) |
+                      (element_bits(kRowType, element_of_rows(2 * i + 1)) << 16);
   }
 }
 
-void convert(Words source, uint group, Words target) {
+void convert(ReconstructJob job, uint group) {
+  Words source = Words(job.block);
+  Words rows = Words(push.rows);
+  const uint first_word = first_place(job, group);
   const uint first = group * kGroupValues;
   for (uint i = gl_LocalInvocationIndex; i < kGroupWords; i += KVAULT_THREADS) {
     uint word;
@@ -106,18 +127,16 @@ void convert(Words source, uint group, Words target) {
       word = element_bits(kRowType, float_bits_at(source, kFormat, first + 2 * i)) |
              (element_bits(kRowType, float_bits_at(source, kFormat, first + 2 * i + 1)) << 16);
     }
-    target.at[i] = word;
+    rows.at[place_of_word(first_word, i)] = word;
   }
 }
 
 void main() {
   const uint group = gl_WorkGroupID.x % kGroups;
   const ReconstructJob job = ReconstructJobs(push.jobs).at[gl_WorkGroupID.x / kGroups];
-  const uint place = (job.index - push.first_index) * kGroups + group;
-  Words target = Words(address_add(push.rows, place * kGroupWords * 4));
   if (kIsRaw) {
-    convert(Words(job.block), group, target);
+    convert(job, group);
   } else {
-    decode(job, group, target);
+    decode(job, group);
   }
 }

@@ -162,5 +162,71 @@ TEST_CASE("blocks of several formats come back in one call, each in its place") 
   }
 }
 
+/// Rows [n_block, 128, row] as [n_block / n_head, 128, n_head, row].
+std::vector<std::byte> side_by_side(const std::vector<std::byte>& dense, std::size_t n_head,
+                                    std::size_t row_bytes) {
+  std::vector<std::byte> rows;
+  for (std::size_t page = 0; page < dense.size() / (n_head * kPageTokens * row_bytes); ++page) {
+    for (std::size_t token = 0; token < kPageTokens; ++token) {
+      for (std::size_t head = 0; head < n_head; ++head) {
+        const auto row =
+            dense.begin() +
+            static_cast<std::ptrdiff_t>(((page * n_head + head) * kPageTokens + token) * row_bytes);
+        rows.insert(rows.end(), row, row + static_cast<std::ptrdiff_t>(row_bytes));
+      }
+    }
+  }
+  return rows;
+}
+
+TEST_CASE("rows of a token's heads lie side by side where that is asked for") {
+  for (const auto& device : test::open_devices()) {
+    CAPTURE(std::string(device->name()));
+    test::Random random(6);
+    for (const std::uint32_t head_dim : {32U, 48U, 128U, 512U}) {
+      for (const std::uint32_t n_head : {2U, 3U, 8U}) {
+        // Enough for several waves of a GPU's, and raw blocks between.
+        const std::size_t n_block = std::size_t{n_head} * 3;
+        std::vector<std::byte> bytes;
+        std::vector<BlockRef> refs;
+        for (std::size_t i = 0; i < n_block; ++i) {
+          Block block = test::random_block(
+              random, head_dim, BlockFormat::coded(test::kSchemes[i % 4], i % 2 == 0), false);
+          test::encode(*device, block);
+          if (i % 5 == 4) {
+            block.format = BlockFormat::raw(i % 2 == 0 ? RowType::f16 : RowType::f32);
+            block.bytes = test::to_bytes(block.rows, block.format.row_type());
+            block.bytes.resize(BlockLayout::of(block.format, head_dim).size_bytes);
+          }
+          refs.push_back({bytes.size(), 0, block.format});
+          bytes.insert(bytes.end(), block.bytes.begin(), block.bytes.end());
+        }
+        auto buffer = device->allocate({.size_bytes = bytes.size()});
+        REQUIRE(buffer);
+        REQUIRE(device->upload(**buffer, 0, bytes));
+        const Buffer* const buffers[] = {buffer->get()};
+        for (const RowType row_type : test::kRowTypes) {
+          const std::size_t row_bytes = std::size_t{head_dim} * size_bytes_of(row_type);
+          const auto rows_of = [&](std::uint32_t heads) {
+            std::vector<std::byte> rows(n_block * kPageTokens * row_bytes);
+            const auto ticket = device->reconstruct({.side = Side::key,
+                                                     .head_dim = head_dim,
+                                                     .n_head = heads,
+                                                     .buffers = buffers,
+                                                     .blocks = refs,
+                                                     .equaliser = {},
+                                                     .row_type = row_type,
+                                                     .rows = rows});
+            REQUIRE(ticket);
+            REQUIRE(device->wait(*ticket));
+            return rows;
+          };
+          CHECK(rows_of(n_head) == side_by_side(rows_of(1), n_head, row_bytes));
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace kvault

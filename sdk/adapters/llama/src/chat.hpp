@@ -133,6 +133,8 @@ class Chat {
                                  kvault_llama_resume_info& info);
   Result<bool> fill(const Sequence& sequence, const TargetFormat& target, std::uint64_t n_token,
                     kvault_llama_resume_info& info);
+  Result<bool> fill_parts(const Sequence& sequence, const TargetFormat& target,
+                          std::uint64_t n_token, kvault_llama_resume_info& info);
   bool is_verbatim(const TargetFormat& target) const;
   Result<std::uint64_t> last_whole_window(std::uint64_t n_token);
   Result<TargetFormat> find_target(const Sequence& sequence);

@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <future>
+#include <utility>
 
 #include "sdk/adapters/llama/src/chat.hpp"
 
@@ -91,28 +93,57 @@ Result<kvault_llama_resume_info> Chat::make(const kvault_llama_target& target,
   return info;
 }
 
-/// Makes the state and hands it to llama.cpp, in parts where that can be: a small one stays in the
-/// processor's cache on its way. Whether llama.cpp took it; where it did not, and on any error, the
-/// sequence is empty.
+/// Makes the state and hands it to llama.cpp, in parts where that can be. Whether llama.cpp took
+/// it; where it did not, and on any error, the sequence is empty.
 Result<bool> Chat::fill(const Sequence& sequence, const TargetFormat& target, std::uint64_t n_token,
                         kvault_llama_resume_info& info) {
-  const bool has_parts = session_->shape().kind() == MemoryKind::plain && sequence.can_copy_parts();
-  Blob state;
-  for (Stretch part; part.first < n_token; part.first += part.n) {
-    part.n = has_parts ? std::min(part_tokens(session_->shape()), n_token - part.first) : n_token;
-    const Clock::time_point begin = Clock::now();
-    Result<Blob> made = has_parts ? make_part(*session_, target, part, std::move(state))
-                                  : make_state(*session_, target, n_token, {});
-    if (!made) {
-      sequence.clear();
-      return tl::unexpected<Error>(made.error());
+  if (session_->shape().kind() == MemoryKind::plain && sequence.can_copy_parts()) {
+    Result<bool> is_taken = fill_parts(sequence, target, n_token, info);
+    if (!is_taken) sequence.clear();
+    return is_taken;
+  }
+  const Clock::time_point begin = Clock::now();
+  Result<Blob> state = make_state(*session_, target, n_token, {});
+  if (!state) {
+    sequence.clear();
+    return tl::unexpected<Error>(state.error());
+  }
+  info.load_ms += ms_since(begin);
+  info.state_bytes += state->bytes().size();
+  return sequence.write(state->bytes());
+}
+
+/// A small state stays in the processor's cache on its way, and while llama.cpp takes one the next
+/// is made. The first goes to the sequence itself: what is there is behind no other. All layers
+/// are loaded for it, so that the app is asked for progress on its own thread alone.
+Result<bool> Chat::fill_parts(const Sequence& sequence, const TargetFormat& target,
+                              std::uint64_t n_token, kvault_llama_resume_info& info) {
+  const std::uint64_t n_part_token = part_tokens(session_->shape());
+  Blob spare;
+  const auto make = [&](std::uint64_t first) {
+    return make_part(*session_, target, {first, std::min(n_part_token, n_token - first)},
+                     std::move(spare));
+  };
+  const Clock::time_point begin = Clock::now();
+  KVAULT_TRY(Blob state, make(0));
+  info.load_ms += ms_since(begin);
+  for (std::uint64_t first = 0; first < n_token; first += n_part_token) {
+    const std::uint64_t next = first + n_part_token;
+    // On a thread of its own, or where the system has none, here and later.
+    std::future<Result<Blob>> ahead;
+    if (next < n_token) {
+      ahead =
+          std::async(std::launch::async | std::launch::deferred, [&, next] { return make(next); });
     }
-    state = std::move(*made);
-    info.load_ms += ms_since(begin);
     info.state_bytes += state.bytes().size();
     const bool is_taken =
-        has_parts ? sequence.write_behind(state.bytes()) : sequence.write(state.bytes());
+        first == 0 ? sequence.write(state.bytes()) : sequence.write_behind(state.bytes());
     if (!is_taken) return false;
+    if (next >= n_token) break;
+    const Clock::time_point wait_begin = Clock::now();
+    KVAULT_TRY(Blob made, ahead.get());
+    info.load_ms += ms_since(wait_begin);
+    spare = std::exchange(state, std::move(made));
   }
   return true;
 }
