@@ -250,13 +250,14 @@ Result<> Cache::read_rows(LayerIndex layer, const RowsRead& read) try {
 Result<BlockFormat> Cache::read_block(LayerIndex layer, PageIndex page, Side side,
                                       std::uint32_t kv_head, std::vector<std::byte>& bytes) try {
   KVAULT_CHECK(check_layer(layer, true));
-  const LayerCache& cache = *attention_[layer.raw];
+  LayerCache& cache = *attention_[layer.raw];
   const std::uint64_t n_page = (cache.n_token() + kPageTokens - 1) / kPageTokens;
   if (page.raw >= n_page || kv_head >= cache.spec().n_kv_head) {
     return fail(Errc::out_of_range, message("block of page ", page.raw, " of ", n_page,
                                             ", kv head ", kv_head, " of ", cache.spec().n_kv_head));
   }
   KVAULT_CHECK(load_layer(layer));
+  KVAULT_CHECK(cache.seal_due_pages(*device_));
   if (!cache.has_segment(page.raw) && page.raw != 0 && page.raw < cache.raw_begin()) {
     return fail(Errc::not_found, message("page ", page.raw, " has left the window"));
   }

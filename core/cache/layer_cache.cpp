@@ -58,6 +58,7 @@ bool LayerCache::has_segment(std::uint64_t page) const {
 bool LayerCache::is_raw_now(std::uint64_t page) const { return !has_segment(page); }
 
 Result<> LayerCache::append(Device& device, const RowsView& keys, const RowsView& values) {
+  KVAULT_CHECK(seal_due_pages(device));
   for (std::uint32_t done = 0; done < keys.n_token;) {
     const auto room = static_cast<std::uint32_t>(kPageTokens - n_token_ % kPageTokens);
     const std::uint32_t count = std::min(room, keys.n_token - done);
@@ -70,6 +71,7 @@ Result<> LayerCache::append(Device& device, const RowsView& keys, const RowsView
 
 Result<> LayerCache::append_attend(Device& device, const RowsView& keys, const RowsView& values,
                                    const AttendRequest& request) {
+  KVAULT_CHECK(seal_due_pages(device));
   for (std::uint32_t done = 0; done < keys.n_token;) {
     const auto room = static_cast<std::uint32_t>(kPageTokens - n_token_ % kPageTokens);
     const std::uint32_t count = std::min(room, keys.n_token - done);
@@ -95,6 +97,7 @@ Result<> LayerCache::append_piece(Device& device, const RowsView& keys, const Ro
 }
 
 Result<> LayerCache::attend(Device& device, const AttendRequest& request) {
+  KVAULT_CHECK(seal_due_pages(device));
   if (request.causal && n_token_ >= request.n_q) KVAULT_CHECK(observe(device, request));
   const std::int64_t first_position = std::int64_t(n_token_) - std::int64_t{request.n_q};
   if (!request.causal || raw_policy_ == RawPolicy::none) {

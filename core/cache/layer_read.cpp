@@ -53,6 +53,11 @@ bool is_aligned(const RowsRead& read) {
   return reinterpret_cast<std::uintptr_t>(read.target.data()) % size_bytes_of(read.type) == 0;
 }
 
+/// Of the history, which is sealed, the rows are there as they came.
+bool reads_raw(RawPolicy policy, std::uint64_t page, std::uint64_t raw_begin) {
+  return policy == RawPolicy::sink_and_tail && page >= raw_begin;
+}
+
 }  // namespace
 
 Result<> LayerCache::read_segment(Device& device, std::uint64_t page, std::vector<std::byte>& bytes,
@@ -128,10 +133,10 @@ std::vector<BlockRef> LayerCache::sealed_blocks(std::uint64_t page, Side side,
   return blocks;
 }
 
-/// Rows of one page that are raw: not sealed yet, or sealed as they were, of any head_dim.
+/// Rows of one page that are raw: in the raw pages, or sealed as they were, of any head_dim.
 Result<> LayerCache::read_raw_page(Device& device, const RowsRead& read) const {
   const std::uint64_t page = read.first / kPageTokens;
-  if (!has_segment(page)) {
+  if (!has_segment(page) || reads_raw(raw_policy_, page, raw_begin_)) {
     if (raw_.type() == read.type) {
       return read_raw_rows(device, read.side, read.first, read.n, read.target);
     }
@@ -216,8 +221,9 @@ std::uint64_t LayerCache::end_of_batch(const RowsRead& read) const {
   return std::min(end_page * kPageTokens, read.first + read.n);
 }
 
+/// Whether the rows are there in codes alone.
 bool LayerCache::is_coded(std::uint64_t page, Side side) const {
-  if (!has_segment(page)) return false;
+  if (!has_segment(page) || reads_raw(raw_policy_, page, raw_begin_)) return false;
   const auto formats = std::span(segments_[page]->formats)
                            .subspan(side == Side::key ? 0 : spec_.n_kv_head, spec_.n_kv_head);
   return std::any_of(formats.begin(), formats.end(),

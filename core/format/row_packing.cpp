@@ -2,6 +2,8 @@
 
 #include <zstd.h>
 
+#include <cstring>
+
 #include "core/base/assert.hpp"
 
 namespace kvault {
@@ -12,31 +14,51 @@ namespace {
 constexpr int kLevel = 1;
 
 /// Byte 0 of every element, then byte 1 of every element, ...
+template <class Element>
+void split(std::span<const std::byte> rows, std::span<std::byte> planes) {
+  const std::size_t n = rows.size() / sizeof(Element);
+  for (std::size_t byte = 0; byte < sizeof(Element); ++byte) {
+    std::byte* const plane = planes.data() + byte * n;
+    for (std::size_t i = 0; i < n; ++i) {
+      Element element;
+      std::memcpy(&element, rows.data() + i * sizeof element, sizeof element);
+      plane[i] = static_cast<std::byte>(element >> (8 * byte));
+    }
+  }
+}
+
+template <class Element>
+void join(std::span<const std::byte> planes, std::span<std::byte> rows) {
+  const std::size_t n = rows.size() / sizeof(Element);
+  for (std::size_t i = 0; i < n; ++i) {
+    Element element = 0;
+    for (std::size_t byte = 0; byte < sizeof(Element); ++byte) {
+      const auto value = std::to_integer<Element>(planes[byte * n + i]);
+      element = static_cast<Element>(element | (value << (8 * byte)));
+    }
+    std::memcpy(rows.data() + i * sizeof element, &element, sizeof element);
+  }
+}
+
 void split_planes(std::span<const std::byte> rows, std::size_t element_bytes,
                   std::span<std::byte> planes) {
-  const std::size_t n = rows.size() / element_bytes;
-  for (std::size_t byte = 0; byte < element_bytes; ++byte) {
-    std::byte* const plane = planes.data() + byte * n;
-    const std::byte* const source = rows.data() + byte;
-    for (std::size_t i = 0; i < n; ++i) plane[i] = source[i * element_bytes];
-  }
+  KVAULT_ASSERT(element_bytes == 2 || element_bytes == 4);
+  if (element_bytes == 2) return split<std::uint16_t>(rows, planes);
+  split<std::uint32_t>(rows, planes);
 }
 
 void join_planes(std::span<const std::byte> planes, std::size_t element_bytes,
                  std::span<std::byte> rows) {
-  const std::size_t n = rows.size() / element_bytes;
-  for (std::size_t byte = 0; byte < element_bytes; ++byte) {
-    const std::byte* const plane = planes.data() + byte * n;
-    std::byte* const target = rows.data() + byte;
-    for (std::size_t i = 0; i < n; ++i) target[i * element_bytes] = plane[i];
-  }
+  KVAULT_ASSERT(element_bytes == 2 || element_bytes == 4);
+  if (element_bytes == 2) return join<std::uint16_t>(planes, rows);
+  join<std::uint32_t>(planes, rows);
 }
 
 }  // namespace
 
 std::span<const std::byte> RowPacker::pack(std::span<const std::byte> rows,
                                            std::size_t element_bytes, std::size_t size_bytes_max) {
-  KVAULT_ASSERT(element_bytes > 0 && rows.size() % element_bytes == 0);
+  KVAULT_ASSERT(rows.size() % element_bytes == 0);
   planes_.resize(rows.size());
   split_planes(rows, element_bytes, planes_);
   const std::size_t plane_bytes = rows.size() / element_bytes;
@@ -55,7 +77,7 @@ std::span<const std::byte> RowPacker::pack(std::span<const std::byte> rows,
 
 Result<> unpack_rows(std::span<const std::byte> packed, std::size_t element_bytes,
                      std::span<std::byte> rows) {
-  KVAULT_ASSERT(element_bytes > 0 && rows.size() % element_bytes == 0);
+  KVAULT_ASSERT(rows.size() % element_bytes == 0);
   std::vector<std::byte> planes(rows.size());
   const std::size_t size_bytes =
       ZSTD_decompress(planes.data(), planes.size(), packed.data(), packed.size());

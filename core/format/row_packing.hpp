@@ -16,7 +16,7 @@ class RowPacker {
  public:
   /// `rows` (elements of element_bytes each) in fewer bytes, the same for the same rows and
   /// library, until the next call; empty where they would not become at most size_bytes_max.
-  /// pre: element_bytes divides rows.size()
+  /// pre: element_bytes is 2 or 4 and divides rows.size()
   std::span<const std::byte> pack(std::span<const std::byte> rows, std::size_t element_bytes,
                                   std::size_t size_bytes_max);
 
@@ -27,7 +27,7 @@ class RowPacker {
 
 /// Fills `rows` with what was packed. Errc::corrupt where it is not exactly that many bytes; `rows`
 /// holds anything then. Reads and writes nothing beyond its arguments, whatever they hold.
-/// pre: element_bytes divides rows.size()
+/// pre: element_bytes is 2 or 4 and divides rows.size()
 Result<> unpack_rows(std::span<const std::byte> packed, std::size_t element_bytes,
                      std::span<std::byte> rows);
 

@@ -84,9 +84,8 @@ Result<> SessionLoader::place(Cache& cache, LayerIndex layer) {
     KVAULT_CHECK(meter_.report(gathered.size_bytes));
   }
   if (cache.options().shape.layers[layer.raw].has_attention()) {
+    // A page of which rows are stored and not codes is sealed by who first needs it so.
     settle_equaliser(cache.layer(layer), gathered);
-    // Pages of which rows are stored, not codes.
-    KVAULT_CHECK(cache.layer(layer).seal_due_pages(device_));
   }
   return {};
 }

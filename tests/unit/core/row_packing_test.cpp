@@ -54,7 +54,7 @@ std::vector<std::byte> unpacked(const std::vector<std::byte>& packed, std::size_
 
 TEST_CASE("short: row packing: rows come back, whatever they are") {
   Packer pack;
-  for (const std::size_t element_bytes : {1U, 2U, 4U}) {
+  for (const std::size_t element_bytes : {2U, 4U}) {
     CAPTURE(element_bytes);
     for (const std::size_t n : {1U, 2U, 127U, 4096U, 200'003U}) {
       CAPTURE(n);

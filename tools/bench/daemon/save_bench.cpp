@@ -16,28 +16,33 @@ namespace {
 /// 64 tokens of 32 layers with 8 kv heads of 128 in K and V, f16: 8.4 MB.
 constexpr std::uint32_t kTurnTokens = 64;
 
-/// Rows of one turn, the same for every layer.
+/// Rows of one turn, the same for every layer. Keys and values differ, as packing finds what does
+/// not.
 class Turn {
  public:
-  explicit Turn(const LayerSpec& layer)
-      : layer_(layer), rows_(std::size_t{kTurnTokens} * layer.n_kv_head * layer.key_head_dim) {
+  explicit Turn(const LayerSpec& layer) : layer_(layer) {
     RandomBlocks blocks(layer.key_head_dim);
-    for (Half& entry : rows_) entry = blocks.normal();
+    for (std::vector<Half>* rows : {&keys_, &values_}) {
+      rows->resize(std::size_t{kTurnTokens} * layer.n_kv_head * layer.key_head_dim);
+      for (Half& entry : *rows) entry = blocks.normal();
+    }
   }
 
   Result<> append_to(Cache& cache) const {
-    const RowsView rows =
-        RowsView::dense(reinterpret_cast<const std::byte*>(rows_.data()), RowType::f16, kTurnTokens,
-                        layer_.n_kv_head, layer_.key_head_dim);
+    const auto view = [this](const std::vector<Half>& rows) {
+      return RowsView::dense(reinterpret_cast<const std::byte*>(rows.data()), RowType::f16,
+                             kTurnTokens, layer_.n_kv_head, layer_.key_head_dim);
+    };
     for (std::uint32_t layer = 0; layer < cache.n_layer(); ++layer) {
-      KVAULT_CHECK(cache.append(LayerIndex(layer), rows, rows));
+      KVAULT_CHECK(cache.append(LayerIndex(layer), view(keys_), view(values_)));
     }
     return {};
   }
 
  private:
   LayerSpec layer_;
-  std::vector<Half> rows_;
+  std::vector<Half> keys_;
+  std::vector<Half> values_;
 };
 
 /// As many bytes, synced, then a last block as a commit has one, synced. The file stays, as a pack

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "core/format/row_packing.hpp"
 #include "core/layout/block_layout.hpp"
 #include "tools/bench/random_block.hpp"
 
@@ -46,7 +47,7 @@ class Filler {
         const Half value = blocks_.normal();
         std::memcpy(bytes.data() + i * sizeof value, &value, sizeof value);
       }
-      add_chunk({.kind = ChunkKind::rows, .layer = layer}, std::move(bytes));
+      add_raw_chunk({.kind = ChunkKind::rows, .layer = layer}, std::move(bytes));
     }
     return put();
   }
@@ -69,7 +70,19 @@ class Filler {
       blocks_.fill(format, block);
       block += BlockLayout::of(format, 128).size_bytes;
     }
-    add_chunk({.kind = ChunkKind::segment, .layer = layer, .formats = formats}, std::move(bytes));
+    Chunk chunk = {.kind = ChunkKind::segment, .layer = layer, .formats = formats};
+    if (formats[0].is_raw()) return add_raw_chunk(std::move(chunk), std::move(bytes));
+    add_chunk(std::move(chunk), std::move(bytes));
+  }
+
+  /// As a save packs them.
+  void add_raw_chunk(Chunk chunk, std::vector<std::byte> bytes) {
+    if (!client_.seals(info_.id)) {
+      const std::span<const std::byte> packed = packer_.pack(bytes, sizeof(Half), bytes.size() - 1);
+      chunk.is_packed = !packed.empty();
+      if (chunk.is_packed) bytes = {packed.begin(), packed.end()};
+    }
+    add_chunk(std::move(chunk), std::move(bytes));
   }
 
   void add_chunk(Chunk chunk, std::vector<std::byte> bytes) {
@@ -90,6 +103,7 @@ class Filler {
   RandomBlocks blocks_{128};
   RecordDraft draft_;
   std::vector<std::vector<std::byte>> chunks_;
+  RowPacker packer_;
 };
 
 }  // namespace
@@ -116,10 +130,10 @@ Result<client::SessionInfo> store_synthetic_session(Client& client, const std::s
   KVAULT_TRY(const client::Session session,
              client.open_session(name, &description, client::OpenMode::write));
   Filler filler(client, session.info);
-  const std::uint64_t n_page = n_sealed_page_at(n_token, RawPolicy::sink_and_tail);
+  // The page before the tail is there as rows, as a save does it.
+  const std::uint64_t n_page = n_sealed_page_at(n_token, RawPolicy::sink_and_tail) - 1;
   for (std::uint64_t page = 0; page < n_page; ++page) KVAULT_CHECK(filler.put_page(page));
-  // The page before the tail is kept raw besides, as a save does it.
-  KVAULT_CHECK(filler.put_tail(n_page > 1 ? (n_page - 1) * kPageTokens : 0, n_token));
+  KVAULT_CHECK(filler.put_tail(n_page * kPageTokens, n_token));
   KVAULT_CHECK(client.commit(session.info.id, {.expected_commit_number = 0, .n_token = n_token}));
   KVAULT_CHECK(client.close_session(session.info.id));
   KVAULT_TRY(const client::Session stored, client.inspect(name));
