@@ -53,7 +53,8 @@ Result<OutgoingRecord> SessionSaver::page(std::uint64_t page) {
 
 Result<> SessionSaver::add_segment(std::uint32_t layer, std::uint64_t page,
                                    OutgoingRecord& record) {
-  const LayerCache& cache = cache_.layer(LayerIndex(layer));
+  LayerCache& cache = cache_.layer(LayerIndex(layer));
+  KVAULT_CHECK(cache.seal_due_pages(cache_.device()));  // a loaded history is not sealed yet
   const bool slides = cache.spec().kind == LayerKind::sliding_window;
   if (slides && page != 0 && page < cache.raw_begin()) return {};  // its rows have left the window
   Chunk chunk = make_chunk(ChunkKind::segment, layer);
