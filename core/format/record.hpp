@@ -144,6 +144,8 @@ struct RecordHeader {
 std::uint64_t place_chunks(std::span<Chunk> chunks) noexcept;
 
 std::vector<std::byte> serialise_payload_meta(const PayloadMeta& meta);
+/// How many bytes that makes.
+std::uint64_t payload_meta_size_bytes(const PayloadMeta& meta) noexcept;
 Result<std::vector<std::byte>> serialise_commit_meta(const CommitMeta& meta);
 /// Fills in meta_bytes, payload_offset and length_bytes for a meta and a payload of these sizes.
 void place_payload(RecordHeader& header, std::uint64_t meta_bytes, std::uint64_t payload_bytes);

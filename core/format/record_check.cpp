@@ -229,7 +229,7 @@ Result<> check_draft(const ModelShape& shape, const RecordDraft& draft, std::uin
                                                 " bytes whose last chunk ends at ", end));
   }
   RecordHeader header;
-  std::uint64_t meta_bytes = serialise_payload_meta(draft.meta).size();
+  std::uint64_t meta_bytes = payload_meta_size_bytes(draft.meta);
   if (seal_bytes > 0) meta_bytes += sizeof(SessionId) + seal_bytes;
   place_payload(header, meta_bytes, draft.payload_bytes);
   if (meta_bytes > kRecordMetaSizeMax || header.length_bytes > kRecordSizeMax) {

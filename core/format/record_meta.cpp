@@ -243,6 +243,13 @@ std::vector<std::byte> serialise_payload_meta(const PayloadMeta& meta) {
   return bytes;
 }
 
+std::uint64_t payload_meta_size_bytes(const PayloadMeta& meta) noexcept {
+  std::uint64_t size_bytes =
+      meta.token_ids.size() * sizeof(std::uint32_t) + meta.chunks.size() * kChunkEntrySize;
+  for (const Chunk& chunk : meta.chunks) size_bytes += chunk.formats.size();
+  return size_bytes;
+}
+
 Result<PayloadMeta> parse_payload_meta(const RecordHeader& header, std::span<const std::byte> head,
                                        KeyFinder* keys) {
   KVAULT_TRY(const PlainMeta plain, PlainMeta::of(header, head, keys));

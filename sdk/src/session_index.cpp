@@ -229,7 +229,7 @@ std::span<const std::byte> SessionIndex::bytes_of(const StoredPiece& piece) cons
   return is_plain ? stored_bytes_of(piece) : std::span<const std::byte>(piece.plain);
 }
 
-Result<> SessionIndex::open(LayerIndex layer, StoredPiece& piece) const {
+Result<> SessionIndex::open(LayerIndex layer, StoredPiece& piece, RowUnpacker& unpacker) const {
   std::span<const std::byte> bytes = stored_bytes_of(piece);
   if (key_) {
     const StoredRecord& stored = record(piece);
@@ -242,7 +242,7 @@ Result<> SessionIndex::open(LayerIndex layer, StoredPiece& piece) const {
   }
   if (piece.packed_from_bytes == 0) return {};
   std::vector<std::byte> rows(piece.packed_from_bytes);
-  KVAULT_CHECK(unpack_rows(bytes, size_bytes_of(row_type_), rows));
+  KVAULT_CHECK(unpacker.unpack(bytes, size_bytes_of(row_type_), rows));
   piece.plain = std::move(rows);
   return {};
 }

@@ -11,6 +11,7 @@
 #include "core/base/result.hpp"
 #include "core/cache/cache.hpp"
 #include "core/format/record.hpp"
+#include "core/format/row_packing.hpp"
 #include "sdk/src/client_types.hpp"
 #include "sdk/src/mapped_pack.hpp"
 
@@ -65,8 +66,9 @@ class SessionIndex {
   std::span<const std::byte> bytes_of(const StoredPiece& piece) const;
   /// As they are stored, to be verified.
   std::span<const std::byte> stored_bytes_of(const StoredPiece& piece) const;
-  /// Unseals or unpacks it. Errc::corrupt. Pieces may be opened side by side.
-  Result<> open(LayerIndex layer, StoredPiece& piece) const;
+  /// Unseals or unpacks it. Errc::corrupt. Pieces may be opened side by side, with an unpacker
+  /// each.
+  Result<> open(LayerIndex layer, StoredPiece& piece, RowUnpacker& unpacker) const;
   /// "page record at token 128 in pages-000001.pack at byte 4096: <what>"
   static Error damaged(const client::RecordPlace& record, const std::string& what);
 

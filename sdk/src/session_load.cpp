@@ -5,15 +5,9 @@
 #include <utility>
 
 namespace kvault {
-namespace {
-
-/// Layers of fewer bytes are verified sooner than a second thread starts.
-constexpr std::uint64_t kSharedBytes = 4U << 20U;
-
-}  // namespace
 
 SessionLoader::SessionLoader(Cache& cache, Device& device, SessionIndex index, RestoreMeter meter)
-    : device_(device), index_(std::move(index)), meter_(std::move(meter)) {
+    : device_(device), index_(std::move(index)), verifier_(index_), meter_(std::move(meter)) {
   const std::uint64_t n_token = index_.info().n_token;
   std::uint64_t total_bytes = 0;
   for (std::uint32_t layer = 0; layer < cache.n_layer(); ++layer) {
@@ -39,6 +33,7 @@ Result<> SessionLoader::load(Cache& cache, LayerIndex layer) {
   if (!placed) {
     // What has been placed is replaced by the next attempt, and must not be in use by then.
     static_cast<void>(wait());
+    verifier_.forget(layer);
     return placed;
   }
   StoredLayer& stored = index_.layers()[layer.raw];
@@ -65,19 +60,12 @@ void SessionLoader::read_ahead(std::uint32_t layer) {
 
 Result<> SessionLoader::place(Cache& cache, LayerIndex layer) {
   StoredLayer& stored = index_.layers()[layer.raw];
-  const std::size_t n = stored.pieces.size();
-  const bool is_shared = device_.caps().n_thread >= 2 && stored.size_bytes >= kSharedBytes;
-  const std::size_t n_own = is_shared ? n / 2 : n;
-  std::future<std::size_t> others;
-  if (is_shared) others = verify_apart(layer, n_own);
-  std::size_t damage = n;
   Gathered gathered;
   KVAULT_CHECK(meter_.report(0));
-  for (std::size_t i = 0; i < n; ++i) {
-    if (i < n_own) damage = find_damage(layer, i, i + 1) == i ? i : n;
-    if (i == n_own) damage = others.get();
+  verifier_.begin(layer);
+  for (std::size_t i = 0; i < stored.pieces.size(); ++i) {
     StoredPiece& piece = stored.pieces[i];
-    if (damage == i) return tl::unexpected(damaged(layer, piece));
+    if (!verifier_.is_intact(layer, i)) return tl::unexpected(damaged(layer, piece));
     KVAULT_CHECK(place_piece(cache, layer, piece, gathered));
     piece.plain = {};
     gathered.size_bytes += piece.size_bytes;
@@ -88,27 +76,6 @@ Result<> SessionLoader::place(Cache& cache, LayerIndex layer) {
     settle_equaliser(cache.layer(layer), gathered);
   }
   return {};
-}
-
-/// On a thread of its own, or where the system has none when the answer is asked for: find_damage()
-/// from `begin` to the end.
-std::future<std::size_t> SessionLoader::verify_apart(LayerIndex layer, std::size_t begin) {
-  const auto verify = [this, layer, begin] {
-    return find_damage(layer, begin, index_.layers()[layer.raw].pieces.size());
-  };
-  return std::async(std::launch::async | std::launch::deferred, verify);
-}
-
-/// The first piece of [begin, end) whose checksum or seal does not match or that does not unpack,
-/// or the number of all pieces. Those before it are opened.
-std::size_t SessionLoader::find_damage(LayerIndex layer, std::size_t begin, std::size_t end) {
-  std::vector<StoredPiece>& pieces = index_.layers()[layer.raw].pieces;
-  for (std::size_t i = begin; i < end; ++i) {
-    StoredPiece& piece = pieces[i];
-    if (payload_checksum(index_.stored_bytes_of(piece)) != piece.checksum) return i;
-    if (!index_.open(layer, piece)) return i;
-  }
-  return pieces.size();
 }
 
 Error SessionLoader::damaged(LayerIndex layer, const StoredPiece& piece) const {

@@ -2,23 +2,22 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <future>
 #include <optional>
 #include <span>
 #include <vector>
 
 #include "core/base/result.hpp"
 #include "core/cache/cache.hpp"
+#include "sdk/src/piece_verifier.hpp"
 #include "sdk/src/restore_meter.hpp"
 #include "sdk/src/session_index.hpp"
 
 namespace kvault {
 
 /// The layers of a stored session: the second half of a restore. A layer's checksums are verified
-/// before its bytes are used, and while it is loaded the next one is read ahead. Where the device
-/// has threads of the processor's, half of the checksums are a second thread's. Sealed segments
-/// are attended where they lie in the mapped packs, if the device has adopted those; their buffers
-/// keep the packs alive.
+/// before its bytes are used, and while it is loaded the next ones are read and verified ahead.
+/// Sealed segments are attended where they lie in the mapped packs, if the device has adopted
+/// those; their buffers keep the packs alive.
 class SessionLoader final : public LayerSource {
  public:
   /// Sets the layers' positions in `cache`, which is on `device` and new.
@@ -37,8 +36,6 @@ class SessionLoader final : public LayerSource {
 
   void read_ahead(std::uint32_t layer);
   Result<> place(Cache& cache, LayerIndex layer);
-  std::future<std::size_t> verify_apart(LayerIndex layer, std::size_t begin);
-  std::size_t find_damage(LayerIndex layer, std::size_t begin, std::size_t end);
   Error damaged(LayerIndex layer, const StoredPiece& piece) const;
   Result<> place_piece(Cache& cache, LayerIndex layer, const StoredPiece& piece,
                        Gathered& gathered);
@@ -52,6 +49,7 @@ class SessionLoader final : public LayerSource {
 
   Device& device_;
   SessionIndex index_;
+  PieceVerifier verifier_;
   RestoreMeter meter_;
   std::optional<Ticket> last_upload_;
   std::uint32_t n_read_ahead_ = 0;  ///< layers [0, n) were read ahead

@@ -7,18 +7,9 @@
 #include "core/base/result.hpp"
 #include "core/cache/cache.hpp"
 #include "core/format/record_check.hpp"
-#include "core/format/row_packing.hpp"
+#include "sdk/src/record_maker.hpp"
 
 namespace kvault {
-
-/// A record ready to be sent: its draft, and the bytes of every chunk of draft.meta.chunks.
-struct OutgoingRecord {
-  RecordDraft draft;
-  std::vector<std::vector<std::byte>> chunks;
-
-  /// The chunks as client::RecordUpload wants them; borrows.
-  std::vector<std::span<const std::byte>> pieces() const { return {chunks.begin(), chunks.end()}; }
-};
 
 /// Turns the state of a level cache into records (docs/format.md, section 4). Borrows the cache.
 class SessionSaver {
@@ -26,7 +17,9 @@ class SessionSaver {
   /// token_ids [cache.n_token()]: of all tokens. packs: raw rows are packed (where that makes them
   /// less), as they may be if the session is not sealed.
   SessionSaver(Cache& cache, std::span<const std::uint32_t> token_ids, bool packs)
-      : cache_(cache), token_ids_(token_ids), packs_(packs) {}
+      : cache_(cache),
+        token_ids_(token_ids),
+        maker_(size_bytes_of(cache.options().shape.row_type), packs) {}
 
   /// Page `page`, sealed: one segment per attention layer (a sliding window's only while its rows
   /// are there); with page 0 the equalisers. pre: page < cache.n_sealed_page()
@@ -44,18 +37,14 @@ class SessionSaver {
   bool has_recurrent_layer() const;
 
  private:
-  Result<> add_segment(std::uint32_t layer, std::uint64_t page, OutgoingRecord& record);
-  void add_equaliser(std::uint32_t layer, OutgoingRecord& record);
-  Result<> add_rows(std::uint32_t layer, std::uint64_t first, OutgoingRecord& record);
-  void add_energy(std::uint32_t layer, std::uint64_t first, OutgoingRecord& record);
-  void add_raw(OutgoingRecord& record, Chunk chunk, std::vector<std::byte> bytes,
-               std::size_t packed_bytes_max);
+  Result<> add_segment(std::uint32_t layer, std::uint64_t page);
+  void add_equaliser(std::uint32_t layer);
+  Result<> add_rows(std::uint32_t layer, std::uint64_t first);
+  void add_energy(std::uint32_t layer, std::uint64_t first);
 
   Cache& cache_;
   std::span<const std::uint32_t> token_ids_;
-  bool packs_;
-  RowPacker packer_;
-  std::vector<std::byte> unpacked_;  ///< memory of rows that were packed, for the next ones
+  RecordMaker maker_;
 };
 
 }  // namespace kvault

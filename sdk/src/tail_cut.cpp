@@ -15,7 +15,7 @@ Result<std::vector<std::byte>> plain_bytes(const ModelShape& shape, const Record
   if (!chunk.is_packed) return std::vector<std::byte>(bytes.begin(), bytes.end());
   KVAULT_TRY(const std::uint64_t size_bytes, chunk_size_bytes(shape, chunk, header.n_token));
   std::vector<std::byte> rows(size_bytes);
-  KVAULT_CHECK(unpack_rows(bytes, size_bytes_of(shape.row_type), rows));
+  KVAULT_CHECK(RowUnpacker().unpack(bytes, size_bytes_of(shape.row_type), rows));
   return rows;
 }
 

@@ -57,8 +57,9 @@ struct Saved {
     REQUIRE_OK((*stored)->save(ids(0, kTokens)));
   }
 
-  static Chat uniform_chat() {
-    CacheOptions options = test::cache_options(Scheme::tq4, Scheme::tq3, 32);
+  /// Of head_dim 128 it is so large that a second thread verifies pieces ahead.
+  static Chat uniform_chat(std::uint32_t head_dim = 32) {
+    CacheOptions options = test::cache_options(Scheme::tq4, Scheme::tq3, head_dim);
     options.shape.layers.resize(kLayers, options.shape.layers[0]);
     return test::make_chat(options, kTokens + 200, 91);
   }
@@ -119,50 +120,53 @@ std::vector<std::vector<float>> attend_all(const Saved& saved, Cache& cache) {
 }
 
 TEST_CASE("short: stream: layer by layer gives the bits of all at once, mapped or copied") {
-  Saved saved(Saved::uniform_chat());
-  std::vector<std::vector<float>> expected;
-  std::vector<float> expected_next;
-  {
-    const auto whole = saved.open({});
-    REQUIRE_OK(whole);
-    CHECK((*whole)->cache().is_loaded(LayerIndex(kLayers - 1)));
-    expected = attend_all(saved, (*whole)->cache());
-    expected_next = test::feed((*whole)->cache(), saved.chat, kTokens, kTokens + 200, 64);
-  }
-  for (const bool copies : {false, true}) {
-    CAPTURE(copies);
-    std::uint64_t done = 0;
-    std::uint64_t total = 0;
-    const auto streamed = saved.open(
-        {.copy = copies, .stream = true, .progress = [&](std::uint64_t d, std::uint64_t t) {
-           CHECK(d >= done);
-           done = d;
-           total = t;
-           return true;
-         }});
-    REQUIRE_OK(streamed);
-    Cache& cache = (*streamed)->cache();
-    CHECK(cache.n_token().raw == kTokens);
-    CHECK(cache.is_level());
-    CHECK(cache.stats().stored_size_bytes == 0);
-    std::vector<std::vector<float>> outs;
-    for (std::uint32_t layer = 0; layer < kLayers; ++layer) {
-      CHECK(!cache.is_loaded(LayerIndex(layer)));
-      if (layer % 2 == 0) REQUIRE_OK((*streamed)->load_layer(LayerIndex(layer)));
-      auto out = saved.attend(cache, layer);
-      REQUIRE_OK(out);
-      outs.push_back(std::move(*out));
-      CHECK(cache.is_loaded(LayerIndex(layer)));
+  for (const std::uint32_t head_dim : {32U, 128U}) {
+    CAPTURE(head_dim);
+    Saved saved(Saved::uniform_chat(head_dim));
+    std::vector<std::vector<float>> expected;
+    std::vector<float> expected_next;
+    {
+      const auto whole = saved.open({});
+      REQUIRE_OK(whole);
+      CHECK((*whole)->cache().is_loaded(LayerIndex(kLayers - 1)));
+      expected = attend_all(saved, (*whole)->cache());
+      expected_next = test::feed((*whole)->cache(), saved.chat, kTokens, kTokens + 200, 64);
     }
-    CHECK(outs == expected);
-    CHECK(done == total);
-    CHECK(total > 0);
-    CHECK(
-        test::same_bits(test::feed(cache, saved.chat, kTokens, kTokens + 200, 64), expected_next));
-    REQUIRE_OK((*streamed)->load_layer(LayerIndex(1)));
-    const auto beyond = (*streamed)->load_layer(LayerIndex(kLayers));
-    REQUIRE(!beyond);
-    CHECK(beyond.error().code == Errc::out_of_range);
+    for (const bool copies : {false, true}) {
+      CAPTURE(copies);
+      std::uint64_t done = 0;
+      std::uint64_t total = 0;
+      const auto streamed = saved.open(
+          {.copy = copies, .stream = true, .progress = [&](std::uint64_t d, std::uint64_t t) {
+             CHECK(d >= done);
+             done = d;
+             total = t;
+             return true;
+           }});
+      REQUIRE_OK(streamed);
+      Cache& cache = (*streamed)->cache();
+      CHECK(cache.n_token().raw == kTokens);
+      CHECK(cache.is_level());
+      CHECK(cache.stats().stored_size_bytes == 0);
+      std::vector<std::vector<float>> outs;
+      for (std::uint32_t layer = 0; layer < kLayers; ++layer) {
+        CHECK(!cache.is_loaded(LayerIndex(layer)));
+        if (layer % 2 == 0) REQUIRE_OK((*streamed)->load_layer(LayerIndex(layer)));
+        auto out = saved.attend(cache, layer);
+        REQUIRE_OK(out);
+        outs.push_back(std::move(*out));
+        CHECK(cache.is_loaded(LayerIndex(layer)));
+      }
+      CHECK(outs == expected);
+      CHECK(done == total);
+      CHECK(total > 0);
+      CHECK(test::same_bits(test::feed(cache, saved.chat, kTokens, kTokens + 200, 64),
+                            expected_next));
+      REQUIRE_OK((*streamed)->load_layer(LayerIndex(1)));
+      const auto beyond = (*streamed)->load_layer(LayerIndex(kLayers));
+      REQUIRE(!beyond);
+      CHECK(beyond.error().code == Errc::out_of_range);
+    }
   }
 }
 
@@ -204,126 +208,138 @@ TEST_CASE("short: stream: whatever uses a layer loads it, and nothing else") {
 }
 
 TEST_CASE("short: stream: cancelled anywhere, a restore can be tried again") {
-  Saved saved(Saved::uniform_chat());
-  std::uint64_t stop_at = 0;
-  const auto progress = [&](std::uint64_t done, std::uint64_t total) {
-    return done < stop_at || stop_at > total;
-  };
-  stop_at = 60'000;
-  const auto whole = saved.open({.progress = progress});
-  REQUIRE(!whole);
-  CHECK(whole.error().code == Errc::cancelled);
-  CHECK(whole.error().message.find(" bytes") != std::string::npos);
-  for (const bool copies : {false, true}) {
+  for (const std::uint32_t head_dim : {32U, 128U}) {
+    CAPTURE(head_dim);
+    Saved saved(Saved::uniform_chat(head_dim));
+    std::uint64_t stop_at = 0;
+    const auto progress = [&](std::uint64_t done, std::uint64_t total) {
+      return done < stop_at || stop_at > total;
+    };
     stop_at = 60'000;
-    const auto streamed = saved.open({.copy = copies, .stream = true, .progress = progress});
-    REQUIRE_OK(streamed);
-    const auto cut = (*streamed)->load_all();
-    REQUIRE(!cut);
-    CHECK(cut.error().code == Errc::cancelled);
-    Cache& cache = (*streamed)->cache();
-    CHECK(!cache.is_loaded(LayerIndex(kLayers - 1)));
-    const auto attended = saved.attend(cache, kLayers - 1);
-    REQUIRE(!attended);
-    CHECK(attended.error().code == Errc::cancelled);
-    stop_at = UINT64_MAX;
-    REQUIRE_OK((*streamed)->load_all());
-    attend_all(saved, cache);
+    const auto whole = saved.open({.progress = progress});
+    REQUIRE(!whole);
+    CHECK(whole.error().code == Errc::cancelled);
+    CHECK(whole.error().message.find(" bytes") != std::string::npos);
+    for (const bool copies : {false, true}) {
+      stop_at = 60'000;
+      const auto streamed = saved.open({.copy = copies, .stream = true, .progress = progress});
+      REQUIRE_OK(streamed);
+      const auto cut = (*streamed)->load_all();
+      REQUIRE(!cut);
+      CHECK(cut.error().code == Errc::cancelled);
+      Cache& cache = (*streamed)->cache();
+      CHECK(!cache.is_loaded(LayerIndex(kLayers - 1)));
+      const auto attended = saved.attend(cache, kLayers - 1);
+      REQUIRE(!attended);
+      CHECK(attended.error().code == Errc::cancelled);
+      stop_at = UINT64_MAX;
+      REQUIRE_OK((*streamed)->load_all());
+      attend_all(saved, cache);
+    }
+    REQUIRE_OK(saved.open({}));
   }
-  REQUIRE_OK(saved.open({}));
 }
 
 TEST_CASE("short: stream: damage late in a layer, where another thread looks, is found as well") {
-  Saved saved(Saved::uniform_chat());
-  const client::RecordPlace place = saved.page_record(4);  // 5 is history, and there as rows
-  const std::vector<std::byte> bytes = test::read_record(place);
-  const auto header = parse_head(bytes);
-  REQUIRE_OK(header);
-  const auto meta = parse_payload_meta(*header, bytes);
-  REQUIRE_OK(meta);
-  flip(place.pack_path,
-       place.offset_bytes + header->payload_offset + meta->chunks[4].offset_bytes + 1);
-  const auto streamed = saved.open({.stream = true});
-  REQUIRE_OK(streamed);
-  REQUIRE_OK((*streamed)->load_layer(LayerIndex(3)));
-  const auto refused = (*streamed)->load_layer(LayerIndex(4));
-  REQUIRE(!refused);
-  CHECK(refused.error().code == Errc::corrupt);
-  CHECK(refused.error().message.find("token 512") != std::string::npos);
-  CHECK(refused.error().message.find("layer 4") != std::string::npos);
+  for (const std::uint32_t head_dim : {32U, 128U}) {
+    CAPTURE(head_dim);
+    Saved saved(Saved::uniform_chat(head_dim));
+    const client::RecordPlace place = saved.page_record(4);  // 5 is history, and there as rows
+    const std::vector<std::byte> bytes = test::read_record(place);
+    const auto header = parse_head(bytes);
+    REQUIRE_OK(header);
+    const auto meta = parse_payload_meta(*header, bytes);
+    REQUIRE_OK(meta);
+    flip(place.pack_path,
+         place.offset_bytes + header->payload_offset + meta->chunks[4].offset_bytes + 1);
+    const auto streamed = saved.open({.stream = true});
+    REQUIRE_OK(streamed);
+    REQUIRE_OK((*streamed)->load_layer(LayerIndex(3)));
+    const auto refused = (*streamed)->load_layer(LayerIndex(4));
+    REQUIRE(!refused);
+    CHECK(refused.error().code == Errc::corrupt);
+    CHECK(refused.error().message.find("token 512") != std::string::npos);
+    CHECK(refused.error().message.find("layer 4") != std::string::npos);
+  }
 }
 
 TEST_CASE("short: stream: a damaged layer is refused by name, the others go on") {
-  Saved saved(Saved::uniform_chat());
-  std::vector<std::vector<float>> expected;
-  {
+  for (const std::uint32_t head_dim : {32U, 128U}) {
+    CAPTURE(head_dim);
+    Saved saved(Saved::uniform_chat(head_dim));
+    std::vector<std::vector<float>> expected;
+    {
+      const auto whole = saved.open({});
+      REQUIRE_OK(whole);
+      expected = attend_all(saved, (*whole)->cache());
+    }
+    const client::RecordPlace place = saved.page_record(2);
+    const std::vector<std::byte> bytes = test::read_record(place);
+    const auto header = parse_head(bytes);
+    REQUIRE_OK(header);
+    const auto meta = parse_payload_meta(*header, bytes);
+    REQUIRE_OK(meta);
+    REQUIRE(meta->chunks[3].layer == 3);
+    const std::uint64_t offset_bytes =
+        place.offset_bytes + header->payload_offset + meta->chunks[3].offset_bytes + 1000;
+    flip(place.pack_path, offset_bytes);
+    {
+      const auto streamed = saved.open({.stream = true});
+      REQUIRE_OK(streamed);
+      Cache& cache = (*streamed)->cache();
+      for (const std::uint32_t layer : {0U, 1U, 2U, 4U}) {
+        const auto out = saved.attend(cache, layer);
+        REQUIRE_OK(out);
+        CHECK(*out == expected[layer]);
+      }
+      for (int attempt = 0; attempt < 2; ++attempt) {
+        const auto refused = saved.attend(cache, 3);
+        REQUIRE(!refused);
+        CHECK(refused.error().code == Errc::corrupt);
+        CHECK(refused.error().message.find("layer 3") != std::string::npos);
+        CHECK(refused.error().message.find("token 256") != std::string::npos);
+      }
+      CHECK(saved.attend(cache, 2).has_value());
+    }
     const auto whole = saved.open({});
-    REQUIRE_OK(whole);
-    expected = attend_all(saved, (*whole)->cache());
+    REQUIRE(!whole);
+    CHECK(whole.error().code == Errc::corrupt);
+    flip(place.pack_path, offset_bytes);
+    flip(place.pack_path, place.offset_bytes + kRecordHeaderSize + 5);  // a head: seen at open
+    const auto opened = saved.open({.stream = true});
+    REQUIRE(!opened);
+    CHECK(opened.error().code == Errc::corrupt);
   }
-  const client::RecordPlace place = saved.page_record(2);
-  const std::vector<std::byte> bytes = test::read_record(place);
-  const auto header = parse_head(bytes);
-  REQUIRE_OK(header);
-  const auto meta = parse_payload_meta(*header, bytes);
-  REQUIRE_OK(meta);
-  REQUIRE(meta->chunks[3].layer == 3);
-  const std::uint64_t offset_bytes =
-      place.offset_bytes + header->payload_offset + meta->chunks[3].offset_bytes + 1000;
-  flip(place.pack_path, offset_bytes);
-  {
-    const auto streamed = saved.open({.stream = true});
-    REQUIRE_OK(streamed);
-    Cache& cache = (*streamed)->cache();
-    for (const std::uint32_t layer : {0U, 1U, 2U, 4U}) {
-      const auto out = saved.attend(cache, layer);
-      REQUIRE_OK(out);
-      CHECK(*out == expected[layer]);
-    }
-    for (int attempt = 0; attempt < 2; ++attempt) {
-      const auto refused = saved.attend(cache, 3);
-      REQUIRE(!refused);
-      CHECK(refused.error().code == Errc::corrupt);
-      CHECK(refused.error().message.find("layer 3") != std::string::npos);
-      CHECK(refused.error().message.find("token 256") != std::string::npos);
-    }
-    CHECK(saved.attend(cache, 2).has_value());
-  }
-  const auto whole = saved.open({});
-  REQUIRE(!whole);
-  CHECK(whole.error().code == Errc::corrupt);
-  flip(place.pack_path, offset_bytes);
-  flip(place.pack_path, place.offset_bytes + kRecordHeaderSize + 5);  // a head: seen at open
-  const auto opened = saved.open({.stream = true});
-  REQUIRE(!opened);
-  CHECK(opened.error().code == Errc::corrupt);
 }
 
 TEST_CASE("short: stream: past its deadline a restore ends; the app begins anew without it") {
-  Saved saved(Saved::uniform_chat());
-  const auto slowly = [](std::uint64_t, std::uint64_t) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(3));
-    return true;
-  };
-  const auto whole = saved.open({.deadline_ms = 20, .progress = slowly});
-  REQUIRE(!whole);
-  CHECK(whole.error().code == Errc::timeout);
-  CHECK(whole.error().message.find("20 ms") != std::string::npos);
-  const auto streamed = saved.open({.stream = true, .deadline_ms = 20, .progress = slowly});
-  REQUIRE_OK(streamed);
-  const auto late = (*streamed)->load_all();
-  REQUIRE(!late);
-  CHECK(late.error().code == Errc::timeout);
-  CHECK(late.error().message.find("bytes are loaded") != std::string::npos);
-  const auto kept = (*streamed)->rollback(Tokens(0));
-  REQUIRE_OK(kept);
-  CHECK(kept->n_token.raw == 0);
-  CHECK(kept->exact);
-  Cache& cache = (*streamed)->cache();
-  Cache fresh = test::make_cache(*saved.device, saved.chat);
-  const auto again = test::feed(cache, saved.chat, 0, 300, 100);
-  CHECK(test::same_bits(again, test::feed(fresh, saved.chat, 0, 300, 100)));
-  REQUIRE_OK((*streamed)->save(Saved::ids(0, 300)));
+  for (const std::uint32_t head_dim : {32U, 128U}) {
+    CAPTURE(head_dim);
+    Saved saved(Saved::uniform_chat(head_dim));
+    const auto slowly = [](std::uint64_t, std::uint64_t) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(3));
+      return true;
+    };
+    const auto whole = saved.open({.deadline_ms = 20, .progress = slowly});
+    REQUIRE(!whole);
+    CHECK(whole.error().code == Errc::timeout);
+    CHECK(whole.error().message.find("20 ms") != std::string::npos);
+    const auto streamed = saved.open({.stream = true, .deadline_ms = 20, .progress = slowly});
+    REQUIRE_OK(streamed);
+    const auto late = (*streamed)->load_all();
+    REQUIRE(!late);
+    CHECK(late.error().code == Errc::timeout);
+    CHECK(late.error().message.find("bytes are loaded") != std::string::npos);
+    const auto kept = (*streamed)->rollback(Tokens(0));
+    REQUIRE_OK(kept);
+    CHECK(kept->n_token.raw == 0);
+    CHECK(kept->exact);
+    Cache& cache = (*streamed)->cache();
+    Cache fresh = test::make_cache(*saved.device, saved.chat);
+    const auto again = test::feed(cache, saved.chat, 0, 300, 100);
+    CHECK(test::same_bits(again, test::feed(fresh, saved.chat, 0, 300, 100)));
+    REQUIRE_OK((*streamed)->save(Saved::ids(0, 300)));
+  }
 }
 
 TEST_CASE("short: stream: saves of a session of which some layers are on the disk alone") {

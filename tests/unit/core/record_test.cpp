@@ -97,6 +97,7 @@ RecordDraft snapshot_draft(std::uint64_t position) {
 std::vector<std::byte> record_of(const RecordDraft& draft, std::span<const std::byte> payload,
                                  RecordHeader& header) {
   const std::vector<std::byte> meta = serialise_payload_meta(draft.meta);
+  CHECK(payload_meta_size_bytes(draft.meta) == meta.size());
   header.kind = draft.kind;
   header.first_token = draft.first_token;
   header.n_token = draft.n_token;

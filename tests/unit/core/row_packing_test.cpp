@@ -44,7 +44,7 @@ class Packer {
 std::vector<std::byte> unpacked(const std::vector<std::byte>& packed, std::size_t element_bytes,
                                 std::size_t size) {
   std::vector<std::byte> rows(size, std::byte{0xEE});
-  const Result<> done = unpack_rows(packed, element_bytes, rows);
+  const Result<> done = RowUnpacker().unpack(packed, element_bytes, rows);
   INFO((done ? "" : done.error().message));
   REQUIRE(done);
   return rows;
@@ -86,22 +86,23 @@ TEST_CASE(
   const std::vector<std::byte> rows = gaussian_rows(2000, 5);
   const std::vector<std::byte> packed = Packer()(rows, 2);
   std::vector<std::byte> target(rows.size());
-  CHECK(unpack_rows({}, 2, target).error().code == Errc::corrupt);
+  CHECK(RowUnpacker().unpack({}, 2, target).error().code == Errc::corrupt);
   for (const std::size_t size : {rows.size() - 2, rows.size() + 2, std::size_t{2}}) {
     std::vector<std::byte> other(size);
-    CHECK(unpack_rows(packed, 2, other).error().code == Errc::corrupt);
+    CHECK(RowUnpacker().unpack(packed, 2, other).error().code == Errc::corrupt);
   }
   for (std::size_t size = 0; size < packed.size(); size += 13) {
     CAPTURE(size);
-    CHECK(unpack_rows(std::span(packed).first(size), 2, target).error().code == Errc::corrupt);
+    CHECK(RowUnpacker().unpack(std::span(packed).first(size), 2, target).error().code ==
+          Errc::corrupt);
   }
   std::mt19937 random(6);
   for (int round = 0; round < 3000; ++round) {
     std::vector<std::byte> damaged = packed;
     for (int n = 0; n <= round % 4; ++n) damaged[random() % damaged.size()] ^= std::byte{0x41};
-    static_cast<void>(unpack_rows(damaged, 2, target));
-    static_cast<void>(
-        unpack_rows(random_bytes(random() % 300, static_cast<unsigned>(random())), 2, target));
+    static_cast<void>(RowUnpacker().unpack(damaged, 2, target));
+    static_cast<void>(RowUnpacker().unpack(
+        random_bytes(random() % 300, static_cast<unsigned>(random())), 2, target));
   }
 }
 
