@@ -14,6 +14,9 @@ constexpr float kNone = -std::numeric_limits<float>::infinity();
 
 constexpr SlotShape kWidestSlot = {kRowTile, KVAULT_HEAD_DIM_MAX};
 
+/// Of the widest; narrower ones are more.
+constexpr std::size_t n_slot_of(std::uint32_t n_thread) { return 2 * std::size_t{n_thread}; }
+
 /// `into` and `from`, attended over apart, become one: both to the greater maximum, then added.
 void merge(const AttendKernels& kernels, const AttendPartial& into, const AttendPartial& from,
            std::uint32_t n_row, std::size_t stride) {
@@ -64,15 +67,16 @@ void store_rows(const AttendArgs& args, const AttendSequence& sequence, const Ro
 CpuAttend::CpuAttend(InstructionSet instructions, std::uint32_t n_thread)
     : kernels_(attend_kernels(instructions)),
       row_kernels_(row_kernels(instructions)),
-      slots_(2 * std::size_t{n_thread} * kWidestSlot.n_float()),
+      slots_(n_slot_of(n_thread) * kWidestSlot.n_float()),
       carry_(kWidestSlot.n_float()) {
   workers_.reserve(n_thread);
   for (std::uint32_t i = 0; i < n_thread; ++i) workers_.emplace_back(kernels_, row_kernels_);
 }
 
-std::uint64_t CpuAttend::scratch_size_bytes() const {
-  return AttendSplit::scratch_size_bytes(kernels_.form) * workers_.size() +
-         (slots_.size() + carry_.size()) * sizeof(float);
+std::uint64_t CpuAttend::scratch_size_bytes(InstructionSet instructions, std::uint32_t n_thread) {
+  const CellForm form = attend_kernels(instructions).form;
+  return AttendSplit::scratch_size_bytes(form) * n_thread +
+         (n_slot_of(n_thread) + 1) * kWidestSlot.n_float() * sizeof(float);
 }
 
 void CpuAttend::run(const AttendArgs& args, BufferBytes buffers, const RotationSet& rotations,

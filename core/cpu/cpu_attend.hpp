@@ -36,7 +36,7 @@ class CpuAttend {
  public:
   CpuAttend(InstructionSet instructions, std::uint32_t n_thread);
 
-  std::uint64_t scratch_size_bytes() const;
+  static std::uint64_t scratch_size_bytes(InstructionSet instructions, std::uint32_t n_thread);
   void run(const AttendArgs& args, BufferBytes buffers, const RotationSet& rotations,
            ThreadPool& pool);
 

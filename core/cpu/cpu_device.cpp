@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <new>
+#include <optional>
 #include <system_error>
 #include <vector>
 
@@ -54,7 +55,7 @@ std::span<const Half> part_of(std::span<const Half> equaliser, std::size_t index
 class CpuDevice final : public Device {
  public:
   CpuDevice(std::uint32_t n_thread, InstructionSet instructions)
-      : instructions_(instructions), pool_(n_thread), attend_(instructions, pool_.n_thread()) {
+      : instructions_(instructions), pool_(n_thread) {
     for (std::uint32_t i = 0; i < pool_.n_thread(); ++i) {
       encoders_.emplace_back(instructions_);
       decoders_.emplace_back(instructions_);
@@ -62,7 +63,7 @@ class CpuDevice final : public Device {
     caps_.adopts_host_memory = true;
     caps_.instruction_set = name_of(instructions);
     caps_.n_thread = pool_.n_thread();
-    caps_.scratch_size_bytes = attend_.scratch_size_bytes();
+    caps_.scratch_size_bytes = CpuAttend::scratch_size_bytes(instructions, pool_.n_thread());
   }
 
   std::string_view name() const noexcept override { return "cpu"; }
@@ -86,7 +87,7 @@ class CpuDevice final : public Device {
 
   InstructionSet instructions_;
   ThreadPool pool_;
-  CpuAttend attend_;
+  std::optional<CpuAttend> attend_;  ///< once anything was attended: its scratch is large
   RotationSet rotations_;
   std::vector<BlockEncoder> encoders_;  ///< one per thread
   std::vector<BlockDecoder> decoders_;  ///< likewise
@@ -157,7 +158,8 @@ Result<Ticket> CpuDevice::attend(const AttendArgs& args) try {
   std::vector<std::span<const std::byte>> buffers;
   buffers.reserve(args.buffers.size());
   for (const Buffer* buffer : args.buffers) buffers.push_back(bytes_of(buffer));
-  attend_.run(args, buffers, rotations_, pool_);
+  if (!attend_) attend_.emplace(instructions_, pool_.n_thread());
+  attend_->run(args, buffers, rotations_, pool_);
   return finished();
 } catch (const std::bad_alloc&) {
   return fail(Errc::out_of_memory, "cpu: no memory to attend");

@@ -21,6 +21,13 @@
 namespace kvault::cpu {
 namespace {
 
+// Everything is asked once: on a virtual machine the host answers CPUID, and takes its time.
+
+bool is_target(std::int64_t target) {
+  static const std::int64_t supported = hwy::SupportedTargets();
+  return (supported & target) != 0;
+}
+
 constexpr InstructionSet kCompiled[] = {
 #if KVAULT_CPU_AMX
     InstructionSet::amx,
@@ -61,7 +68,7 @@ struct CpuFeatures {
 #if KVAULT_CPU_AVX_VNNI
 bool has_avx_vnni() {
   constexpr unsigned kAvxVnni = 1U << 4;
-  if ((hwy::SupportedTargets() & HWY_AVX2) == 0) return false;
+  if (!is_target(HWY_AVX2)) return false;
   return (CpuFeatures(1).eax & kAvxVnni) != 0;
 }
 #else
@@ -71,7 +78,7 @@ bool has_avx_vnni() { return false; }
 #if KVAULT_CPU_AMX
 bool has_amx() {
   constexpr unsigned kTileInt8 = 1U << 24 | 1U << 25;
-  if ((hwy::SupportedTargets() & HWY_AVX3_DL) == 0) return false;
+  if (!is_target(HWY_AVX3_DL)) return false;
   if ((CpuFeatures(0).edx & kTileInt8) != kTileInt8) return false;
   return allow_tile_registers();
 }
@@ -106,16 +113,20 @@ bool is_supported(InstructionSet set) noexcept {
     case InstructionSet::scalar:
       return true;
     case InstructionSet::avx2:
-      return (hwy::SupportedTargets() & HWY_AVX2) != 0;
+      return is_target(HWY_AVX2);
     case InstructionSet::avx512:
-      return (hwy::SupportedTargets() & HWY_AVX3_DL) != 0;
+      return is_target(HWY_AVX3_DL);
     case InstructionSet::neon:
       // Without asking Highway, which wants AES besides; simd_targets.hpp says why.
       return HWY_ARCH_ARM_A64 != 0;
-    case InstructionSet::avx_vnni:
-      return has_avx_vnni();
-    case InstructionSet::amx:
-      return has_amx();
+    case InstructionSet::avx_vnni: {
+      static const bool has = has_avx_vnni();
+      return has;
+    }
+    case InstructionSet::amx: {
+      static const bool has = has_amx();
+      return has;
+    }
   }
   return false;
 }
