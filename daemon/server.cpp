@@ -175,10 +175,9 @@ void Server::run() {
   log_.info("kvaultd {} listens at {}", KVAULT_VERSION_STRING, options_.socket_path.native());
   constexpr std::uint64_t kAwakeNs = std::chrono::nanoseconds(kAwakeTime).count();
   while (uv_loop_alive(loop_.get()) != 0) {
-    const std::uint64_t silent_ns = uv_hrtime() - last_frame_at_ns_;
-    // What needs no disk comes back from the storage thread within that; what does may sleep.
-    const bool is_awaiting = storage_->n_pending() > 0 && silent_ns < 5 * kAwakeNs;
-    const bool is_awake = silent_ns < kAwakeNs || is_awaiting;
+    // While the storage thread works its processor is not ours to keep: where there are two, the
+    // client that waits may have the other.
+    const bool is_awake = storage_->n_pending() == 0 && uv_hrtime() - last_frame_at_ns_ < kAwakeNs;
     uv_run(loop_.get(), is_awake ? UV_RUN_NOWAIT : UV_RUN_ONCE);
   }
   log_.info("kvaultd ends after {} s", uptime_s());
