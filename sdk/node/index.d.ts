@@ -144,7 +144,7 @@ export interface ChatOptions extends ProgressOptions {
   create?: boolean;
   /** Of a new chat: "k8v4". "raw" is lossless. */
   preset?: Preset;
-  /** For coding; one per core where left out. */
+  /** For coding; where left out one per core but one, which llama.cpp works on meanwhile. */
   nThread?: number;
 }
 

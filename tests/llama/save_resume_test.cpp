@@ -91,7 +91,7 @@ TEST_CASE("A resume in parts leaves the context as one at once does") {
   write_plain(path, {.n_layer = 4, .head_dim = 128});
   const LlamaModel model(*llama, path);
   const ModelFile file(path);
-  // 4 KiB a token, so that parts are of 1024 tokens.
+  // 4 KiB a token, so that parts are of 512 tokens.
   const std::vector<std::int32_t> tokens = random_tokens(2500, 8);
   std::vector<std::int32_t> prompt = tokens;
   prompt.push_back(77);
@@ -142,7 +142,7 @@ TEST_CASE("A context that has no room for all parts is left with none") {
   chat.save(source.sequence(), tokens);
   LlamaContext target(model, {.n_ctx = 2560, .n_seq_max = 3});
   static_cast<void>(target.decode(random_tokens(400, 10)));
-  // What another sequence holds leaves room for two parts of three.
+  // What another sequence holds leaves room for four parts of five.
   llama->functions.memory_seq_cp(target.memory(), 0, 2, -1, -1);
   llama->functions.memory_seq_rm(target.memory(), 0, -1, -1);
   kvault_llama_sequence sequence = target.sequence(1);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <thread>
 
 #include "sdk/adapters/llama/src/chat.hpp"
 #include "sdk/src/c_boundary.hpp"
@@ -41,6 +42,10 @@ Result<> check_functions(const kvault_llama_functions& functions) {
       functions.state_seq_set_data != nullptr;
   if (is_whole) return {};
   return fail(Errc::invalid_argument, "one of llama.cpp's functions is NULL");
+}
+
+std::uint32_t n_thread_beside_engine() {
+  return std::max(2U, std::thread::hardware_concurrency()) - 1;
 }
 
 template <class Function>
@@ -160,8 +165,10 @@ kvault_status kvault_llama_chat_open(const kvault_llama_chat_options* options,
         llama::to_result(kvault_preset(given.preset == nullptr ? "k8v4" : given.preset,
                                        &converted.key_scheme, &converted.value_scheme, &unknown),
                          unknown));
-    converted.place = {given.client,   given.name,          &given.model->model,
-                       given.progress, given.progress_user, given.n_thread};
+    converted.place = {
+        given.client,        given.name,
+        &given.model->model, given.progress,
+        given.progress_user, given.n_thread != 0 ? given.n_thread : n_thread_beside_engine()};
     KVAULT_TRY(result->chat, llama::Chat::open(std::move(converted)));
     *out_chat = result.release();
     return {};

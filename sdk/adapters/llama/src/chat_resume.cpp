@@ -1,10 +1,10 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <future>
 #include <utility>
 
 #include "sdk/adapters/llama/src/chat.hpp"
+#include "sdk/adapters/llama/src/parts_ahead.hpp"
 
 namespace kvault::llama {
 namespace {
@@ -17,7 +17,7 @@ double ms_since(Clock::time_point begin) {
 
 /// Whole pages of a few MiB.
 std::uint64_t part_tokens(const ChatShape& shape) {
-  constexpr std::size_t kPartBytes = std::size_t{4} << 20U;
+  constexpr std::size_t kPartBytes = std::size_t{2} << 20U;
   constexpr std::uint64_t kPageTokens = 128;
   std::size_t token_bytes = 0;
   for (std::uint32_t layer = 0; layer < shape.n_full(); ++layer) {
@@ -119,33 +119,26 @@ Result<bool> Chat::fill(const Sequence& sequence, const TargetFormat& target, st
 Result<bool> Chat::fill_parts(const Sequence& sequence, const TargetFormat& target,
                               std::uint64_t n_token, kvault_llama_resume_info& info) {
   const std::uint64_t n_part_token = part_tokens(session_->shape());
-  Blob spare;
-  const auto make = [&](std::uint64_t first) {
+  const std::uint64_t n_part = (n_token + n_part_token - 1) / n_part_token;
+  const auto make = [&](std::uint64_t part, Blob memory) {
+    const std::uint64_t first = part * n_part_token;
     return make_part(*session_, target, {first, std::min(n_part_token, n_token - first)},
-                     std::move(spare));
+                     std::move(memory));
   };
   const Clock::time_point begin = Clock::now();
-  KVAULT_TRY(Blob state, make(0));
+  KVAULT_TRY(Blob state, make(0, {}));
   info.load_ms += ms_since(begin);
-  for (std::uint64_t first = 0; first < n_token; first += n_part_token) {
-    const std::uint64_t next = first + n_part_token;
-    // On a thread of its own, or where the system has none, here and later.
-    std::future<Result<Blob>> ahead;
-    if (next < n_token) {
-      ahead =
-          std::async(std::launch::async | std::launch::deferred, [&, next] { return make(next); });
-    }
+  PartsAhead ahead(make, 1, n_part);
+  for (std::uint64_t part = 0;; ++part) {
     info.state_bytes += state.bytes().size();
     const bool is_taken =
-        first == 0 ? sequence.write(state.bytes()) : sequence.write_behind(state.bytes());
-    if (!is_taken) return false;
-    if (next >= n_token) break;
+        part == 0 ? sequence.write(state.bytes()) : sequence.write_behind(state.bytes());
+    if (!is_taken || part + 1 == n_part) return is_taken;
+    ahead.give_back(std::move(state));
     const Clock::time_point wait_begin = Clock::now();
-    KVAULT_TRY(Blob made, ahead.get());
+    KVAULT_TRY(state, ahead.next());
     info.load_ms += ms_since(wait_begin);
-    spare = std::exchange(state, std::move(made));
   }
-  return true;
 }
 
 bool Chat::is_verbatim(const TargetFormat& target) const {

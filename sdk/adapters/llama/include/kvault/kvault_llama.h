@@ -136,7 +136,7 @@ typedef struct kvault_llama_chat_options {
   const kvault_llama_functions* functions; /* copied; NULL where only states are given */
   kvault_progress progress;                /* of restoring and saving; may be NULL */
   void* progress_user;
-  uint32_t n_thread; /* for coding; 0 = one per core */
+  uint32_t n_thread; /* for coding; 0 = one per core but one, which llama.cpp works on meanwhile */
   uint32_t reserved;
 } kvault_llama_chat_options;
 #define KVAULT_LLAMA_CHAT_OPTIONS_INIT \
