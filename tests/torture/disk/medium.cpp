@@ -54,6 +54,7 @@ Medium::Medium(const Image& image) {
   for (const std::string& path : image.directories) names_[path] = kDirectory;
   for (const auto& [path, content] : image.files) {
     names_[path] = next_file_;
+    cached_[next_file_] = content;
     files_[next_file_++] = content;
   }
 }
@@ -105,6 +106,9 @@ void Medium::apply(const Event& event) {
     if (found == now.end()) return;
     pending.event.file = found->second;
   }
+  if (!pending.is_of_directory()) {
+    change_bytes(cached_[event.file], event, 0, event.bytes.size());
+  }
   pending_.push_back(std::move(pending));
 }
 
@@ -147,6 +151,10 @@ Image Medium::image(const Choice& choice) const {
       bytes.resize(size);
     }
   }
+  return tree(names, files);
+}
+
+Image Medium::tree(const std::map<std::string, int>& names, const std::map<int, Bytes>& files) {
   Image image;
   for (const auto& [path, file] : names) {
     if (file == kDirectory) image.directories.insert(path);
@@ -154,14 +162,16 @@ Image Medium::image(const Choice& choice) const {
   for (const auto& [path, file] : names) {
     const std::string parent = parent_of(path);
     const bool has_parent = parent.empty() || image.directories.contains(parent);
-    if (file != kDirectory && has_parent) image.files[path] = files[file];
+    if (file == kDirectory || !has_parent) continue;
+    const auto content = files.find(file);
+    image.files[path] = content == files.end() ? Bytes() : content->second;
   }
   return image;
 }
 
-Image Medium::killed() const {
-  return image({.keep = std::vector<bool>(pending_.size(), true), .torn = std::nullopt});
-}
+/// Not synced and pending one upon the other: a write whose sync failed is older than one behind it
+/// that was synced.
+Image Medium::killed() const { return tree(names(), cached_); }
 
 Image Medium::lost_power() const {
   return image({.keep = std::vector<bool>(pending_.size(), false), .torn = std::nullopt});

@@ -68,11 +68,13 @@ class Medium {
   using Bytes = std::vector<std::byte>;
   void sync_file(int file);
   void sync_directory(const std::string& directory);
+  static Image tree(const std::map<std::string, int>& names, const std::map<int, Bytes>& files);
   static void change_names(std::map<std::string, int>& names, const Event& event);
   static void change_bytes(Bytes& bytes, const Event& event, std::uint64_t begin,
                            std::uint64_t end);
 
   std::map<int, Bytes> files_;        ///< as synced
+  std::map<int, Bytes> cached_;       ///< as a process reads them
   std::map<std::string, int> names_;  ///< as synced; directories are kDirectory
   std::vector<Pending> pending_;
   int next_file_ = 0;

@@ -62,6 +62,7 @@ Step commit_step(const SessionTruth& session, CommitPlan plan) {
 std::optional<Step> create(const World& world, Random& random) {
   if (world.names().size() >= kSessionsMax) return std::nullopt;
   const std::string name = message("chat ", random.integer(1, 9));
+  if (world.may_be_free(name)) return std::nullopt;
   SessionTruth truth;
   truth.description = small_session(name, random.integer(0, 2) == 0);
   Step step{.name = name, .after = truth, .refusal = {}, .perform = {}};

@@ -67,6 +67,7 @@ std::optional<Step> plan_fork(const World& world, Random& random) {
   if (source == nullptr || world.names().size() >= kSessionsMax) return std::nullopt;
   const std::string name = message("chat ", random.integer(1, 9));
   const std::uint64_t n_token = random.next() % (source->n_token() + 2);
+  if (world.may_be_free(name)) return std::nullopt;
   Step step{.name = name};
   if (world.find(name) != nullptr) {
     step.refusal = Errc::already_exists;
@@ -98,6 +99,7 @@ std::optional<Step> plan_update(const World& world, Random& random) {
   switch (random.integer(0, 3)) {
     case 0:
       change.name = message("chat ", random.integer(1, 9));
+      if (world.may_be_free(*change.name)) return std::nullopt;
       if (*change.name == step.name) break;
       if (world.find(*change.name) != nullptr) step.refusal = Errc::already_exists;
       step.name_before = std::exchange(step.name, *change.name);

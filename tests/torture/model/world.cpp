@@ -59,6 +59,10 @@ bool World::is_in_doubt(const std::string& name) const {
   return slot != slots_.end() && !slot->second.maybe.empty();
 }
 
+bool World::may_be_free(const std::string& name) const {
+  return find(name) != nullptr && is_in_doubt(name);
+}
+
 bool World::is_description_in_doubt(const std::string& name) const {
   const auto found = slots_.find(name);
   if (found == slots_.end() || !found->second.current) return false;

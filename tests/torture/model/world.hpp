@@ -28,6 +28,8 @@ class World {
   std::vector<std::string> names() const;
   bool is_in_doubt() const;
   bool is_in_doubt(const std::string& name) const;
+  /// Whether what has this name may be gone: it is not known if the name can be given again.
+  bool may_be_free(const std::string& name) const;
   /// Whether its next commit would not settle what is in doubt: its name, labels, pin or expiry.
   bool is_description_in_doubt(const std::string& name) const;
 
