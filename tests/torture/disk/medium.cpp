@@ -169,8 +169,8 @@ Image Medium::tree(const std::map<std::string, int>& names, const std::map<int, 
   return image;
 }
 
-/// Not synced and pending one upon the other: a write whose sync failed is older than one behind it
-/// that was synced.
+/// As written, in order. What is pending on top of what was synced would be wrong: a write whose
+/// sync failed may be older than one that was synced.
 Image Medium::killed() const { return tree(names(), cached_); }
 
 Image Medium::lost_power() const {

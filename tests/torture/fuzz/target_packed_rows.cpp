@@ -31,7 +31,7 @@ std::vector<std::byte> packed(std::size_t element_bytes, std::size_t n_element) 
 
 /// Raw rows as a pack holds them, behind a checksum that somebody has made right.
 FuzzTarget packed_rows_target() {
-  FuzzTarget target{.name = "packed rows", .seeds = nullptr, .run = nullptr, .mend = nullptr};
+  FuzzTarget target{.name = "packed_rows", .seeds = nullptr, .run = nullptr, .mend = nullptr};
   target.seeds = [] {
     return std::vector<std::vector<std::byte>>{packed(2, 1), packed(2, 640), packed(4, 320)};
   };
