@@ -28,7 +28,7 @@ inline ClientOptions in_namespace(const Daemon& daemon, const std::string& name,
 }
 
 /// Full attention, coded; a sliding window; a recurrent layer.
-inline Chat mixed_chat(std::uint64_t seed) {
+inline CacheOptions mixed_options() {
   CacheOptions options = cache_options(Scheme::tq4, Scheme::tq3);
   LayerSpec window = options.shape.layers[0];
   window.kind = LayerKind::sliding_window;
@@ -36,8 +36,9 @@ inline Chat mixed_chat(std::uint64_t seed) {
   window.key_scheme = window.value_scheme = Scheme::raw;
   options.shape.layers.push_back(window);
   options.shape.layers.push_back({.kind = LayerKind::recurrent});
-  return make_chat(options, 1000, seed);
+  return options;
 }
+inline Chat mixed_chat(std::uint64_t seed) { return make_chat(mixed_options(), 1000, seed); }
 
 inline Result<std::unique_ptr<StoredCache>> open(Client& client, Device& device, const Chat& chat,
                                                  const std::string& name, bool stream = false) {
