@@ -74,6 +74,11 @@ constexpr MemoryWish kWishes[kMemoryKinds] = {
     {kHost, VK_MEMORY_PROPERTY_HOST_CACHED_BIT},
 };
 
+std::uint64_t left_of(const VkPhysicalDeviceMemoryBudgetPropertiesEXT& budget, std::uint32_t heap) {
+  const std::uint64_t all = budget.heapBudget[heap];
+  return all - std::min(all, budget.heapUsage[heap]);
+}
+
 }  // namespace
 
 Result<std::shared_ptr<const Context>> Context::open(std::string_view wanted) {
@@ -212,24 +217,35 @@ std::vector<std::uint32_t> Context::memory_types(MemoryKind kind, std::uint32_t 
   return best;
 }
 
-std::uint64_t Context::memory_budget_bytes() const {
-  if (!adapter_.has_memory_budget || is_borrowed_) return 0;
+/// What the driver says now; zeros where it does not.
+VkPhysicalDeviceMemoryBudgetPropertiesEXT Context::read_memory_budget() const {
   VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {};
+  if (!adapter_.has_memory_budget) return budget;
   budget.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT;
   VkPhysicalDeviceMemoryProperties2 properties = {};
   properties.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2;
   properties.pNext = &budget;
   api_.vkGetPhysicalDeviceMemoryProperties2(adapter_.handle, &properties);
+  return budget;
+}
+
+std::uint64_t Context::heap_left_bytes(std::uint32_t memory_type) const {
+  const std::uint32_t heap = memory_.memoryTypes[memory_type].heapIndex;
+  const std::uint64_t size_bytes = memory_.memoryHeaps[heap].size;
+  const VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = read_memory_budget();
+  if (budget.heapBudget[heap] == 0) return size_bytes;
+  return std::min(size_bytes, left_of(budget, heap));
+}
+
+std::uint64_t Context::memory_budget_bytes() const {
+  const VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = read_memory_budget();
   std::array<bool, VK_MAX_MEMORY_HEAPS> is_used = {};
   for (const std::uint32_t type : memory_types(MemoryKind::device, ~0U)) {
     is_used[memory_.memoryTypes[type].heapIndex] = true;
   }
   std::uint64_t left = 0;
   for (std::uint32_t i = 0; i < memory_.memoryHeapCount; ++i) {
-    if (!is_used[i]) continue;
-    if (budget.heapBudget[i] > budget.heapUsage[i]) {
-      left += budget.heapBudget[i] - budget.heapUsage[i];
-    }
+    if (is_used[i]) left += left_of(budget, i);
   }
   return left;
 }

@@ -66,10 +66,10 @@ class Context {
   bool has_dot_product() const { return has_dot_product_; }
   /// The types of memory for a kind among those of `type_bits`, best first; none may be there.
   std::vector<std::uint32_t> memory_types(MemoryKind kind, std::uint32_t type_bits) const;
-  std::uint64_t heap_size_bytes(std::uint32_t memory_type) const {
-    return memory_.memoryHeaps[memory_.memoryTypes[memory_type].heapIndex].size;
-  }
-  /// Bytes of device memory that this process may still take; 0 where the driver does not say.
+  /// Bytes of the type's heap that this process may still take before the driver begins to move
+  /// memory to and fro; all of the heap where the driver does not say.
+  std::uint64_t heap_left_bytes(std::uint32_t memory_type) const;
+  /// The same of all heaps of the device's own memory; 0 where the driver does not say.
   std::uint64_t memory_budget_bytes() const;
 
  private:
@@ -78,6 +78,7 @@ class Context {
   Result<> create_device();
   Result<> adopt_device(const BorrowedDevice& borrowed);
   void read_memory_types();
+  VkPhysicalDeviceMemoryBudgetPropertiesEXT read_memory_budget() const;
 
   Api api_;
   Adapter adapter_;

@@ -33,6 +33,21 @@ Result<VkBuffer> create_buffer(const Context& context, std::uint64_t size_bytes,
   return buffer;
 }
 
+/// Leaves the types whose heaps have room. What a driver gives beyond its budget it takes from
+/// memory in use, and moves to and fro at every call: better that it says it is full.
+Result<> keep_roomy(const Context& context, std::uint64_t size_bytes,
+                    std::vector<std::uint32_t>& types) {
+  std::uint64_t most_left_bytes = 0;
+  std::erase_if(types, [&](std::uint32_t type) {
+    const std::uint64_t left_bytes = context.heap_left_bytes(type);
+    most_left_bytes = std::max(most_left_bytes, left_bytes);
+    return left_bytes < size_bytes;
+  });
+  if (!types.empty()) return {};
+  return fail(Errc::out_of_memory, message("vulkan: out of memory: ", size_bytes, " bytes, but ",
+                                           most_left_bytes, " are left"));
+}
+
 }  // namespace
 
 Result<std::unique_ptr<MemoryBlock>> MemoryBlock::create(const Context& context, MemoryKind kind,
@@ -91,7 +106,13 @@ Result<> MemoryBlock::bind(MemoryKind kind, const void* import_info, std::uint32
     return fail(Errc::unsupported, message("vulkan: ", size_bytes_, " bytes of host memory, but a ",
                                            "buffer over them needs ", needs.size));
   }
-  KVAULT_CHECK(allocate(context_.memory_types(kind, needs.memoryTypeBits & type_bits), info));
+  auto types = context_.memory_types(kind, needs.memoryTypeBits & type_bits);
+  if (types.empty()) {
+    return fail(Errc::unsupported, "vulkan: the device has no memory of the kind that is needed");
+  }
+  // What is imported is taken already.
+  if (import_info == nullptr) KVAULT_CHECK(keep_roomy(context_, info.allocationSize, types));
+  KVAULT_CHECK(allocate(types, info));
   KVAULT_CHECK(check(api.vkBindBufferMemory(context_.device(), buffer_, memory_, 0), "binding"));
   VkBufferDeviceAddressInfo address = {};
   address.sType = VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO;
@@ -102,12 +123,8 @@ Result<> MemoryBlock::bind(MemoryKind kind, const void* import_info, std::uint32
 
 /// Of the first type that has room.
 Result<> MemoryBlock::allocate(std::span<const std::uint32_t> types, VkMemoryAllocateInfo& info) {
-  if (types.empty()) {
-    return fail(Errc::unsupported, "vulkan: the device has no memory of the kind that is needed");
-  }
   VkResult result = VK_ERROR_OUT_OF_DEVICE_MEMORY;
   for (const std::uint32_t type : types) {
-    if (info.allocationSize > context_.heap_size_bytes(type)) continue;
     info.memoryTypeIndex = type;
     result = context_.api().vkAllocateMemory(context_.device(), &info, nullptr, &memory_);
     if (result != VK_ERROR_OUT_OF_DEVICE_MEMORY) break;

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string_view>
 
 #include "tests/unit/gpu_vulkan/open_context.hpp"
@@ -33,7 +34,8 @@ struct Faults {
   std::uint32_t n_barrier = 0;
   std::string_view absent;  ///< a function of the device that it lacks
   std::uint64_t memory_left_bytes = std::numeric_limits<std::uint64_t>::max();
-  VkPhysicalDeviceMemoryProperties memory = {};                  ///< if it has types: these
+  VkPhysicalDeviceMemoryProperties memory = {};  ///< if it has types: these
+  std::optional<std::uint64_t> budget_bytes;  ///< it has VK_EXT_memory_budget: left of every heap
   VkPhysicalDeviceType type = VK_PHYSICAL_DEVICE_TYPE_MAX_ENUM;  ///< if another value: this
 
   static Faults& now() {
@@ -85,8 +87,29 @@ inline VkResult VKAPI_CALL allocate_or_fail(VkDevice device, const VkMemoryAlloc
 inline void VKAPI_CALL tell_memory(VkPhysicalDevice device,
                                    VkPhysicalDeviceMemoryProperties2* properties) {
   Faults& faults = Faults::now();
+  auto* budget = static_cast<VkPhysicalDeviceMemoryBudgetPropertiesEXT*>(properties->pNext);
+  // The real driver may not know the structure.
+  if (faults.budget_bytes) properties->pNext = nullptr;
   faults.real->vkGetPhysicalDeviceMemoryProperties2(device, properties);
   if (faults.memory.memoryTypeCount > 0) properties->memoryProperties = faults.memory;
+  if (!faults.budget_bytes || budget == nullptr) return;
+  properties->pNext = budget;
+  for (std::uint32_t i = 0; i < properties->memoryProperties.memoryHeapCount; ++i) {
+    budget->heapUsage[i] = std::uint64_t{1} << 30U;
+    budget->heapBudget[i] = budget->heapUsage[i] + *faults.budget_bytes;
+  }
+}
+
+inline VkResult VKAPI_CALL tell_extensions(VkPhysicalDevice device, const char* layer,
+                                           std::uint32_t* n, VkExtensionProperties* list) {
+  Faults& faults = Faults::now();
+  const std::uint32_t n_room = list == nullptr ? 0 : *n;
+  const VkResult told = faults.real->vkEnumerateDeviceExtensionProperties(device, layer, n, list);
+  if (!faults.budget_bytes || told != VK_SUCCESS) return told;
+  if (list != nullptr && *n == n_room) return VK_INCOMPLETE;
+  if (list != nullptr) list[*n] = {VK_EXT_MEMORY_BUDGET_EXTENSION_NAME, 1};
+  ++*n;
+  return VK_SUCCESS;
 }
 
 inline void VKAPI_CALL tell_properties(VkPhysicalDevice device,
@@ -115,6 +138,7 @@ inline PFN_vkVoidFunction VKAPI_CALL find_instance_function(VkInstance instance,
   const std::string_view wanted = name;
   if (wanted == "vkGetDeviceProcAddr") return as_void(&find_device_function);
   if (wanted == "vkGetPhysicalDeviceMemoryProperties2") return as_void(&tell_memory);
+  if (wanted == "vkEnumerateDeviceExtensionProperties") return as_void(&tell_extensions);
   if (wanted == "vkGetPhysicalDeviceProperties2") return as_void(&tell_properties);
   return Faults::now().real->vkGetInstanceProcAddr(instance, name);
 }

@@ -145,6 +145,30 @@ TEST_CASE("vulkan memory: more than a heap holds is not even asked for") {
   CHECK(pool.take(2 * kMiB));
 }
 
+TEST_CASE("vulkan memory: more than the driver's budget is not taken, even if it would be given") {
+  test::FaultyDriver driver;
+  if (!driver.is_there()) KVAULT_TEST_SKIP("no Vulkan driver");
+  driver.faults().budget_bytes = 3 * kMiB;
+  driver.borrow();
+  driver.faults().memory_left_bytes = 1000 * kMiB;
+  CHECK(driver.context()->memory_budget_bytes() % (3 * kMiB) == 0);
+  for (const MemoryKind kind : {MemoryKind::device, MemoryKind::upload, MemoryKind::download}) {
+    MemoryPool pool(*driver.context(), kind);
+    const Result<MemoryRange> refused = pool.take(4 * kMiB);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code == Errc::out_of_memory);
+    CHECK(refused.error().message.find("4194304 bytes, but 3145728 are left") != std::string::npos);
+    const Result<MemoryRange> given = pool.take(2 * kMiB);
+    REQUIRE(given);
+    pool.give_back(*given);
+  }
+  CHECK(driver.faults().memory_left_bytes == (1000 - 3 * 2) * kMiB);
+  // As soon as another process gives its memory back there is room.
+  driver.faults().budget_bytes = 500 * kMiB;
+  MemoryPool pool(*driver.context(), MemoryKind::device);
+  CHECK(pool.take(4 * kMiB));
+}
+
 TEST_CASE("vulkan arena: a chunk comes round only after its batch was waited for") {
   const auto context = test::open_context();
   if (context == nullptr) KVAULT_TEST_SKIP("no Vulkan driver");
