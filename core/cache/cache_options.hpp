@@ -28,7 +28,7 @@ struct CacheOptions {
   ModelShape shape;
   Equalise equalise = Equalise::learn;
   RawPolicy raw_policy = RawPolicy::sink_and_tail;
-  ScaleRule scale_rule = ScaleRule::matched;
+  ScaleRule scale_rule = kDefaultScaleRule;
   bool centre_keys = true;
   bool centre_values = false;
   std::uint64_t n_token_max = std::uint64_t{1} << 24U;

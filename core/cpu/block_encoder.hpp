@@ -17,7 +17,7 @@ namespace kvault::cpu {
 struct BlockEncoding {
   Side side = Side::key;
   BlockFormat format;  ///< coded
-  ScaleRule rule = ScaleRule::matched;
+  ScaleRule rule = kDefaultScaleRule;
   const Rotation& rotation;  ///< of the block's head_dim
   RowType row_type = RowType::f16;
   std::span<const std::byte> rows;  ///< [128, head_dim] of row_type and aligned for it, finite

@@ -53,9 +53,12 @@ struct DeviceOptions {
   std::string_view adapter = {};
 };
 
-/// What to allocate: fresh zeroed memory, or memory of the caller's to adopt.
+/// What to allocate: fresh memory, or memory of the caller's to adopt.
 struct BufferOptions {
   std::uint64_t size_bytes = 0;
+  /// Fresh memory is zeros. If false anything stands in it, and it must not be used for anything
+  /// before one upload of all of it: a device may bring that in while it does other work.
+  bool is_zeroed = true;
   /// If not empty: adopt these bytes, read-only, 128-byte aligned; they must outlive the Buffer.
   /// Needs caps().adopts_host_memory.
   std::span<const std::byte> host_memory = {};
@@ -84,7 +87,7 @@ struct EncodeBlock {
 struct EncodeArgs {
   Side side = Side::key;
   std::uint32_t head_dim = 0;
-  ScaleRule scale_rule = ScaleRule::matched;
+  ScaleRule scale_rule = kDefaultScaleRule;
   std::span<Buffer* const> buffers;
   std::span<const EncodeBlock> blocks;  ///< [n_block]
   std::span<const Half> equaliser;      ///< [n_block, head_dim], or empty: all ones

@@ -105,7 +105,7 @@ inline std::vector<AttendAnswer> attend_together(Device& device, std::span<const
   std::vector<AttendSequence> sequences;
   constexpr float kUnwritten = std::numeric_limits<float>::quiet_NaN();
   for (const AttendCase& c : cases) {
-    auto buffer = device.allocate({.size_bytes = c.bytes.size()});
+    auto buffer = device.allocate({.size_bytes = c.bytes.size(), .is_zeroed = false});
     REQUIRE(buffer);
     REQUIRE(device.upload(**buffer, 0, c.bytes));
     refs.push_back(c.refs);

@@ -29,7 +29,7 @@ struct Block {
   std::vector<float> rows;      ///< [128, head_dim], values that row_type has
   std::vector<Half> equaliser;  ///< [head_dim] or empty
   BlockFormat format;
-  ScaleRule rule = ScaleRule::matched;
+  ScaleRule rule = kDefaultScaleRule;
   std::vector<std::byte> bytes;
   EncodeOutcome outcome = EncodeOutcome::does_not_fit;
 };
@@ -117,8 +117,8 @@ inline void encode_blocks(Device& device, std::span<Block> blocks) {
     target_size_bytes += block.bytes.size();
     equaliser.insert(equaliser.end(), block.equaliser.begin(), block.equaliser.end());
   }
-  auto source_buffer = device.allocate({.size_bytes = source.size()});
-  auto target_buffer = device.allocate({.size_bytes = target_size_bytes});
+  auto source_buffer = device.allocate({.size_bytes = source.size(), .is_zeroed = false});
+  auto target_buffer = device.allocate({.size_bytes = target_size_bytes, .is_zeroed = false});
   REQUIRE(source_buffer);
   REQUIRE(target_buffer);
   REQUIRE(device.upload(**source_buffer, 0, source));
@@ -155,7 +155,7 @@ inline Result<oracle::EncodedRows> oracle_codes(const Block& block, std::span<co
       {ScaleRule::matched, oracle::Rule::matched},
       {ScaleRule::least_squares, oracle::Rule::least_squares},
       {ScaleRule::unbiased, oracle::Rule::unbiased}};
-  oracle::Rule rule = oracle::Rule::matched;
+  oracle::Rule rule = oracle::Rule::plain;
   for (const auto& [ours, theirs] : kRules) {
     if (ours == block.rule) rule = theirs;
   }

@@ -54,7 +54,7 @@ void add_roundtrip_command(CLI::App& app, int& exit_code) {
   command->add_option("--input", flags->input_path, "Rows")->type_name("FILE")->required();
   command->add_option("--side", flags->side, "key or value")->capture_default_str();
   command->add_option("--scheme", flags->scheme, "raw, q8, tq4, tq3 or tq2")->capture_default_str();
-  command->add_option("--rule", flags->rule, "matched, least-squares, unbiased or plain")
+  command->add_option("--rule", flags->rule, "unbiased, matched, least-squares or plain")
       ->capture_default_str();
   command
       ->add_option("--equalise", flags->equalise,

@@ -75,9 +75,9 @@ Result<CacheOptions> make_options(const RoundtripFlags& flags, const NamedArray&
   CacheOptions options;
   KVAULT_TRY(options.scale_rule,
              choose("--rule", flags.rule,
-                    std::array{RuleChoice{"matched", ScaleRule::matched},
+                    std::array{RuleChoice{"unbiased", ScaleRule::unbiased},
+                               RuleChoice{"matched", ScaleRule::matched},
                                RuleChoice{"least-squares", ScaleRule::least_squares},
-                               RuleChoice{"unbiased", ScaleRule::unbiased},
                                RuleChoice{"plain", ScaleRule::plain}}));
   KVAULT_TRY(std::vector<Half> equaliser, find_equaliser(flags, input));
   const Shape shape = shape_of(input);

@@ -15,7 +15,7 @@ struct RoundtripFlags {
   std::string out_path;
   std::string side = "key";
   std::string scheme = "tq4";
-  std::string rule = "matched";
+  std::string rule = "unbiased";
   std::string equalise = "none";  ///< none, learn or a file
   std::string device = "cpu";
   std::uint32_t n_thread = 0;

@@ -20,7 +20,7 @@ struct EvalSetup {
   std::size_t n_sequence = 4;
   std::size_t n_context = 1024;
   std::size_t first_scored = 256;  ///< scores count from this position of every sequence on
-  std::size_t n_recall = 2;        ///< doubled texts per distance; 0: no recall
+  std::size_t n_recall = 8;        ///< doubled texts per distance; 0: no recall
   const Stress* stress = nullptr;
   const ModelProfile* profile = nullptr;
   std::uint32_t n_thread = 1;

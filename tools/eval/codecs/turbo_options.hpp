@@ -28,7 +28,7 @@ struct TurboOptions {
   double bits = 4;  ///< of a code; halves only where `transform` is allocated
   RotationKind rotation = RotationKind::signed_hadamard;
   MeanKind mean = MeanKind::none;
-  ScaleRule scale = ScaleRule::matched;
+  ScaleRule scale = kDefaultScaleRule;
   ScaleType scale_type = ScaleType::f16;
   bool renormalise = false;  ///< vLLM's _nc: plain scale, codes brought to length 1 when read
   TransformKind transform = TransformKind::none;

@@ -132,7 +132,7 @@ TEST_CASE("lab codec: with the product's options it gives the oracle's rows") {
                                                  .head_dim = dim,
                                                  .equaliser = {},
                                                  .centred = true,
-                                                 .rule = oracle::Rule::matched,
+                                                 .rule = oracle::Rule::unbiased,
                                                  .mean = {}},
                                                 tables);
       REQUIRE(coded);
