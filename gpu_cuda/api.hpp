@@ -29,7 +29,8 @@ namespace kvault::cuda {
                                                   entry(cuLaunchKernel) entry(cuCtxGetCurrent)     \
                                                       entry(cuCtxGetDevice) entry(cuStreamGetCtx)  \
                                                           entry(cuStreamIsCapturing)               \
-                                                              entry(cuPointerGetAttributes)
+                                                              entry(cuPointerGetAttributes)        \
+                                                                  entry(cuStreamWaitEvent)
 
 /// The driver, found at run time: nothing of CUDA is linked.
 struct Api {

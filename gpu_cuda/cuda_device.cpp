@@ -1,6 +1,7 @@
 #include "gpu_cuda/cuda_device.hpp"
 
 #include <algorithm>
+#include <deque>
 #include <new>
 
 #include "core/base/assert.hpp"
@@ -39,10 +40,19 @@ class CudaDevice final : public Device {
  private:
   template <class Work>
   Result<Ticket> hand_in(std::string_view what, const Work& work, bool ends_stretch = true);
+  Result<Ticket> fill(CudaBuffer& target, std::span<const std::byte> source);
+  Result<> wait_for_arrivals(std::uint64_t value);
+
+  /// What the copy queue brings in, by when it was asked to.
+  struct Arrival {
+    std::uint64_t value;  ///< the stream's open stretch then
+    std::uint64_t copies_value;
+  };
 
   std::shared_ptr<Runtime> runtime_;
   std::unique_ptr<EngineMemory> engine_memory_;  ///< null: no engine lends its own
   DeviceCaps caps_;
+  std::deque<Arrival> arrivals_;
 };
 
 /// A call that fails leaves nothing of it under way: the caller may give up its memory at once.
@@ -69,8 +79,7 @@ Result<std::unique_ptr<Buffer>> CudaDevice::allocate(const BufferOptions& option
   KVAULT_ASSERT(options.host_memory.empty());
   const Context::Scope scope(runtime_->context());
   auto buffer = std::make_unique<CudaBuffer>(runtime_, options.size_bytes);
-  KVAULT_CHECK(buffer->allocate());
-  KVAULT_CHECK(runtime_->fill_zero(buffer->memory(), options.size_bytes));
+  KVAULT_CHECK(buffer->allocate(options.is_zeroed));
   return std::unique_ptr<Buffer>(std::move(buffer));
 } catch (const std::bad_alloc&) {
   return fail(Errc::out_of_memory, "cuda: no memory to allocate a buffer");
@@ -82,29 +91,58 @@ Result<Ticket> CudaDevice::upload(Buffer& target, std::uint64_t offset_bytes,
   KVAULT_ASSERT(offset_bytes <= target.size_bytes() &&
                 source.size() <= target.size_bytes() - offset_bytes);
   const Context::Scope scope(runtime_->context());
-  KVAULT_CHECK(runtime_->upload(memory_of(target) + offset_bytes, source));
+  auto& buffer = static_cast<CudaBuffer&>(target);
+  if (buffer.is_to_be_filled()) return fill(buffer, source);
+  KVAULT_CHECK(buffer.settle());
+  KVAULT_CHECK(runtime_->upload(buffer.memory() + offset_bytes, source));
   return Ticket{runtime_->stream().open_value()};
 } catch (const std::bad_alloc&) {
   return fail(Errc::out_of_memory, "cuda: no memory to upload");
+}
+
+Result<Ticket> CudaDevice::fill(CudaBuffer& target, std::span<const std::byte> source) {
+  const std::uint64_t value = runtime_->stream().open_value();
+  while (!arrivals_.empty() && arrivals_.front().copies_value <= runtime_->copies().done_value()) {
+    arrivals_.pop_front();
+  }
+  arrivals_.push_back({value, runtime_->copies().open_value()});
+  KVAULT_CHECK(target.fill(source));
+  arrivals_.back().copies_value = target.arrival();
+  return Ticket{value};
+}
+
+/// Of those that were handed in before the end of that stretch.
+Result<> CudaDevice::wait_for_arrivals(std::uint64_t value) {
+  while (!arrivals_.empty() && arrivals_.front().value <= value) {
+    KVAULT_CHECK(runtime_->copies().wait(arrivals_.front().copies_value));
+    arrivals_.pop_front();
+  }
+  return {};
 }
 
 Result<Ticket> CudaDevice::download(const Buffer& source, std::uint64_t offset_bytes,
                                     std::span<std::byte> target) {
   KVAULT_ASSERT(offset_bytes <= source.size_bytes() &&
                 target.size() <= source.size_bytes() - offset_bytes);
-  return hand_in("download",
-                 [&] { return runtime_->download(target, memory_of(source) + offset_bytes); });
+  return hand_in("download", [&]() -> Result<> {
+    KVAULT_CHECK(cuda_buffer(source).settle());
+    return runtime_->download(target, memory_of(source) + offset_bytes);
+  });
 }
 
 Result<Ticket> CudaDevice::encode(const EncodeArgs& args) {
-  return hand_in("encode", [&] { return hand_in_encode(*runtime_, args); });
+  return hand_in("encode", [&]() -> Result<> {
+    KVAULT_CHECK(settle(args.buffers));
+    return hand_in_encode(*runtime_, args);
+  });
 }
 
 Result<Ticket> CudaDevice::attend(const AttendArgs& args) {
   // What stays on the device is waited for by nobody.
   const bool ends_stretch = std::any_of(args.sequences.begin(), args.sequences.end(),
                                         [](const auto& sequence) { return !sequence.on_device; });
-  const auto work = [&] {
+  const auto work = [&]() -> Result<> {
+    KVAULT_CHECK(settle(args.buffers));
     StandingAttend* const standing = runtime_->standing();
     return standing != nullptr ? standing->update(args) : hand_in_attend(*runtime_, args);
   };
@@ -112,12 +150,16 @@ Result<Ticket> CudaDevice::attend(const AttendArgs& args) {
 }
 
 Result<Ticket> CudaDevice::reconstruct(const ReconstructArgs& args) {
-  return hand_in("reconstruct", [&] { return hand_in_reconstruct(*runtime_, args); });
+  return hand_in("reconstruct", [&]() -> Result<> {
+    KVAULT_CHECK(settle(args.buffers));
+    return hand_in_reconstruct(*runtime_, args);
+  });
 }
 
 Result<> CudaDevice::wait(Ticket ticket) try {
   const Context::Scope scope(runtime_->context());
-  return runtime_->stream().wait(static_cast<std::uint64_t>(ticket));
+  KVAULT_CHECK(runtime_->stream().wait(static_cast<std::uint64_t>(ticket)));
+  return wait_for_arrivals(static_cast<std::uint64_t>(ticket));
 } catch (const std::bad_alloc&) {
   return fail(Errc::out_of_memory, "cuda: no memory to wait");
 }

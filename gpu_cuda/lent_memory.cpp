@@ -147,6 +147,7 @@ Result<std::optional<RowElement>> LentMemory::find_not_finite(const EngineRows& 
 
 Result<> LentMemory::gather(const EngineRows& rows, Buffer& target, const EngineRowsTarget& place) {
   const Context::Scope scope(runtime_->context());
+  KVAULT_CHECK(cuda_buffer(target).settle());
   GatherParams params = params_of(rows);
   params.target = reinterpret_cast<std::byte*>(memory_of(target) + place.offset_bytes);
   params.target_head_stride_bytes = place.head_stride_bytes;

@@ -1,6 +1,7 @@
 #include "gpu_cuda/runtime.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
 
 #include "core/base/assert.hpp"
@@ -29,6 +30,8 @@ Result<> Runtime::set_up(std::unique_ptr<Stream> stream) {
   KVAULT_TRY(kernels_, Kernels::load(*context_));
   times_ = std::make_unique<LaunchTimes>(*context_);
   staging_ = std::make_unique<Staging>(*context_, *stream_);
+  KVAULT_TRY(copies_, Stream::create(*context_));
+  copy_staging_ = std::make_unique<Staging>(*context_, *copies_);
   CUmemPoolProps props = {};
   props.allocType = CU_MEM_ALLOCATION_TYPE_PINNED;
   props.location = {.type = CU_MEM_LOCATION_TYPE_DEVICE, .id = context_->device()};
@@ -41,44 +44,33 @@ Result<> Runtime::set_up(std::unique_ptr<Stream> stream) {
 
 Runtime::~Runtime() {
   const Context::Scope scope(*context_);
+  if (copies_ != nullptr) copies_->drain();
   if (stream_ != nullptr) stream_->drain();
   times_.reset();
   staging_.reset();
+  copy_staging_.reset();
   for (const auto& [head_dim, table] : rotations_) release(table.memory);
   kept_tables_.reset();
   if (stream_ != nullptr) stream_->drain();
   if (pool_ != nullptr) (void)api().cuMemPoolDestroy(pool_);
   kernels_.reset();
+  copies_.reset();
   stream_.reset();
 }
 
-Result<CUdeviceptr> Runtime::allocate(std::uint64_t size_bytes) {
-  KVAULT_CHECK(stream_->check_alive());
+Result<CUdeviceptr> Runtime::allocate(std::uint64_t size_bytes, Stream& stream) {
+  KVAULT_CHECK(stream.check_alive());
   CUdeviceptr memory = 0;
   KVAULT_CHECK(
-      stream_->check(api().cuMemAllocFromPoolAsync(&memory, std::max<std::uint64_t>(size_bytes, 1),
-                                                   pool_, stream_->handle()),
-                     message("allocating ", size_bytes, " bytes")));
+      stream.check(api().cuMemAllocFromPoolAsync(&memory, std::max<std::uint64_t>(size_bytes, 1),
+                                                 pool_, stream.handle()),
+                   message("allocating ", size_bytes, " bytes")));
   return memory;
 }
 
 void Runtime::release(CUdeviceptr memory) {
   const Context::Scope scope(*context_);
   (void)api().cuMemFreeAsync(memory, stream_->handle());
-}
-
-Result<> Runtime::upload(CUdeviceptr target, std::span<const std::byte> source) {
-  KVAULT_CHECK(stream_->check_alive());
-  for (std::uint64_t done = 0; done < source.size(); done += Staging::kChunkBytes) {
-    const auto piece =
-        source.subspan(done, std::min<std::uint64_t>(Staging::kChunkBytes, source.size() - done));
-    KVAULT_TRY(std::byte* const staged, staging_->take(piece.size()));
-    std::memcpy(staged, piece.data(), piece.size());
-    KVAULT_CHECK(stream_->check(
-        api().cuMemcpyHtoDAsync(target + done, staged, piece.size(), stream_->handle()),
-        "uploading"));
-  }
-  return {};
 }
 
 Result<> Runtime::download(std::span<std::byte> target, CUdeviceptr source) {

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <cstring>
 #include <map>
 #include <memory>
 #include <span>
@@ -33,13 +32,21 @@ class Runtime {
   const Context& context() const { return *context_; }
   const Api& api() const { return context_->api(); }
   Stream& stream() { return *stream_; }
+  /// The copy queue: brings memory in while the stream does other work. Its memory is its own until
+  /// the stream follows it.
+  Stream& copies() { return *copies_; }
+  Staging& copy_staging() { return *copy_staging_; }
 
   /// Memory of the device, ordered with the stream's work; anything stands in it.
-  Result<CUdeviceptr> allocate(std::uint64_t size_bytes);
+  Result<CUdeviceptr> allocate(std::uint64_t size_bytes) { return allocate(size_bytes, *stream_); }
+  /// Ordered with the work of one of the two streams.
+  Result<CUdeviceptr> allocate(std::uint64_t size_bytes, Stream& stream);
   /// Once the work handed in so far is done.
   void release(CUdeviceptr memory);
   /// By way of pinned memory, so that `source` may be used again at once.
-  Result<> upload(CUdeviceptr target, std::span<const std::byte> source);
+  Result<> upload(CUdeviceptr target, std::span<const std::byte> source) {
+    return staging_->upload(target, source);
+  }
   /// `target` is filled in the wait() that finds the open stretch done.
   Result<> download(std::span<std::byte> target, CUdeviceptr source);
   Result<> fill_zero(CUdeviceptr memory, std::uint64_t size_bytes);
@@ -65,6 +72,8 @@ class Runtime {
   std::unique_ptr<Kernels> kernels_;
   std::unique_ptr<LaunchTimes> times_;
   std::unique_ptr<Staging> staging_;
+  std::unique_ptr<Stream> copies_;
+  std::unique_ptr<Staging> copy_staging_;
   struct Table {
     CUdeviceptr memory;
     RotationTable table;

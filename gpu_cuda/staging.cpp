@@ -1,5 +1,8 @@
 #include "gpu_cuda/staging.hpp"
 
+#include <algorithm>
+#include <cstring>
+
 #include "core/base/assert.hpp"
 #include "core/layout/block_layout.hpp"
 
@@ -41,6 +44,20 @@ Result<std::byte*> Staging::take(std::uint64_t size_bytes) {
   chunk.used_bytes += align_up(size_bytes, kAlignmentBytes);
   chunk.value = stream_.open_value();
   return taken;
+}
+
+Result<> Staging::upload(CUdeviceptr target, std::span<const std::byte> source) {
+  KVAULT_CHECK(stream_.check_alive());
+  for (std::uint64_t done = 0; done < source.size(); done += kChunkBytes) {
+    const auto piece =
+        source.subspan(done, std::min<std::uint64_t>(kChunkBytes, source.size() - done));
+    KVAULT_TRY(std::byte* const staged, take(piece.size()));
+    std::memcpy(staged, piece.data(), piece.size());
+    KVAULT_CHECK(stream_.check(
+        context_.api().cuMemcpyHtoDAsync(target + done, staged, piece.size(), stream_.handle()),
+        "uploading"));
+  }
+  return {};
 }
 
 }  // namespace kvault::cuda

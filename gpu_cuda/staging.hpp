@@ -23,6 +23,8 @@ class Staging {
 
   /// At most kChunkBytes, for the open stretch of the stream.
   Result<std::byte*> take(std::uint64_t size_bytes);
+  /// On the stream; `source` may be used again at once.
+  Result<> upload(CUdeviceptr target, std::span<const std::byte> source);
 
  private:
   struct Chunk {

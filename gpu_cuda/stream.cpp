@@ -90,6 +90,18 @@ Result<> Stream::wait(std::uint64_t value) {
   return {};
 }
 
+Result<> Stream::follow(Stream& other, std::uint64_t value) {
+  KVAULT_CHECK(check_alive());
+  if (value >= other.open_value_) {
+    KVAULT_TRY(value, other.mark());
+  }
+  for (const Mark& mark : other.marks_) {
+    if (mark.value < value) continue;
+    return check(context_.api().cuStreamWaitEvent(handle_, mark.event, 0), "following a stream");
+  }
+  return {};  // done
+}
+
 void Stream::finish(std::uint64_t value) {
   done_value_ = value;
   while (!marks_.empty() && marks_.front().value <= value) {

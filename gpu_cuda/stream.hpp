@@ -41,6 +41,10 @@ class Stream {
   Result<std::uint64_t> mark();
   /// Returns when the stretch of that value is done, ending it first if it is still open.
   Result<> wait(std::uint64_t value);
+  /// What is handed in from here on begins when `other` is done with the stretch of that value.
+  Result<> follow(Stream& other, std::uint64_t value);
+  /// Stretches up to that value are known to be done.
+  std::uint64_t done_value() const { return done_value_; }
   /// Returns when the device is done with all that was handed in, lost or not. No action runs.
   void drain();
 

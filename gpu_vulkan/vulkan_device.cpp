@@ -35,7 +35,7 @@ class VulkanDevice final : public Device {
   Result<> wait(Ticket ticket) override;
 
  private:
-  Result<std::unique_ptr<Buffer>> allocate_zeroed(std::uint64_t size_bytes);
+  Result<std::unique_ptr<Buffer>> allocate_own(const BufferOptions& options);
   Result<std::unique_ptr<Buffer>> adopt(std::span<const std::byte> bytes);
   template <class Record>
   Result<Ticket> hand_in(std::string_view what, const Record& record);
@@ -66,23 +66,23 @@ Result<Ticket> VulkanDevice::hand_in(std::string_view what, const Record& record
 
 Result<std::unique_ptr<Buffer>> VulkanDevice::allocate(const BufferOptions& options) try {
   KVAULT_CHECK(runtime_->stream().check_alive());
-  return options.host_memory.empty() ? allocate_zeroed(options.size_bytes)
-                                     : adopt(options.host_memory);
+  return options.host_memory.empty() ? allocate_own(options) : adopt(options.host_memory);
 } catch (const std::bad_alloc&) {
   return fail(Errc::out_of_memory, "vulkan: no memory to allocate a buffer");
 }
 
-Result<std::unique_ptr<Buffer>> VulkanDevice::allocate_zeroed(std::uint64_t size_bytes) {
+Result<std::unique_ptr<Buffer>> VulkanDevice::allocate_own(const BufferOptions& options) {
   MemoryPool& pool = runtime_->pool(MemoryKind::device);
-  Result<MemoryRange> range = pool.take(size_bytes);
+  Result<MemoryRange> range = pool.take(options.size_bytes);
   if (!range) {
     // What was given up may still be waiting for the device.
     KVAULT_CHECK(runtime_->stream().wait(runtime_->stream().open_value()));
-    range = pool.take(size_bytes);
+    range = pool.take(options.size_bytes);
   }
   if (!range) return tl::unexpected(range.error());
-  auto buffer = std::make_unique<VulkanBuffer>(runtime_, *range, size_bytes);
+  auto buffer = std::make_unique<VulkanBuffer>(runtime_, *range, options.size_bytes);
   KVAULT_CHECK(runtime_->stream().barrier());
+  if (!options.is_zeroed) return std::unique_ptr<Buffer>(std::move(buffer));
   KVAULT_CHECK(runtime_->fill_zero(*range));
   KVAULT_CHECK(runtime_->stream().barrier());
   return std::unique_ptr<Buffer>(std::move(buffer));

@@ -90,7 +90,8 @@ Result<RawPages> RawPages::clone(Device& device) const {
                                      .value_head_dim = value_head_dim_},
                            type_, n_ring_);
   copy.staging_ = staging_;
-  KVAULT_TRY(copy.buffer_, device.allocate({.size_bytes = buffer_->size_bytes()}));
+  KVAULT_TRY(copy.buffer_,
+             device.allocate({.size_bytes = buffer_->size_bytes(), .is_zeroed = false}));
   std::vector<std::byte> bytes(buffer_->size_bytes());
   KVAULT_TRY(const Ticket read, device.download(*buffer_, 0, bytes));
   KVAULT_CHECK(device.wait(read));

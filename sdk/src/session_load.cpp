@@ -126,7 +126,8 @@ Result<> SessionLoader::place_segment(LayerCache& layer, const StoredLayer& stor
     // The buffer lives as long as its pack: the segment holds both.
     buffer = std::shared_ptr<const Buffer>(record.pack, record.pack->buffer());
   } else {
-    KVAULT_TRY(std::unique_ptr<Buffer> copy, device_.allocate({.size_bytes = bytes.size()}));
+    KVAULT_TRY(std::unique_ptr<Buffer> copy,
+               device_.allocate({.size_bytes = bytes.size(), .is_zeroed = false}));
     KVAULT_TRY(last_upload_, device_.upload(*copy, 0, bytes));
     buffer = std::move(copy);
     offset_bytes = 0;

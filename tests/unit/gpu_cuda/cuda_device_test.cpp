@@ -61,6 +61,41 @@ TEST_CASE("cuda: a buffer is zeros, then what was uploaded last; beyond all stag
   CHECK(seen == model);
 }
 
+TEST_CASE("cuda: what the copy queue brings in is there for whatever is handed in next") {
+  const std::unique_ptr<Device> device = open_or_null();
+  if (device == nullptr) KVAULT_TEST_SKIP("no CUDA driver");
+  const auto fill = [&](std::span<const std::byte> bytes) {
+    Result<std::unique_ptr<Buffer>> buffer =
+        device->allocate({.size_bytes = bytes.size(), .is_zeroed = false});
+    REQUIRE(buffer);
+    REQUIRE(device->upload(**buffer, 0, bytes));
+    return std::move(*buffer);
+  };
+  const auto read = [&](const Buffer& buffer) {
+    std::vector<std::byte> seen(buffer.size_bytes());
+    const Result<Ticket> ticket = device->download(buffer, 0, seen);
+    REQUIRE(ticket);
+    REQUIRE(device->wait(*ticket));
+    return seen;
+  };
+  std::vector<std::byte> model = random_bytes((std::size_t{40} << 20U) + 13, 3);
+  const std::vector<std::byte> small = random_bytes(100, 4);
+  const std::unique_ptr<Buffer> large_buffer = fill(model);
+  const std::unique_ptr<Buffer> small_buffer = fill(small);
+  CHECK(read(*small_buffer) == small);
+  CHECK(read(*large_buffer) == model);
+  // An upload behind it comes behind it.
+  const std::unique_ptr<Buffer> patched = fill(model);
+  REQUIRE(device->upload(*patched, 777, small));
+  std::copy(small.begin(), small.end(), model.begin() + 777);
+  CHECK(read(*patched) == model);
+  // Given up before it arrived, or before it was asked for.
+  (void)fill(model);
+  CHECK(device->allocate({.size_bytes = 4096, .is_zeroed = false}));
+  const std::unique_ptr<Buffer> last = fill(small);
+  CHECK(read(*last) == small);
+}
+
 TEST_CASE("cuda: memory that is not there is an error, and the device goes on") {
   const std::unique_ptr<Device> device = open_or_null();
   if (device == nullptr) KVAULT_TEST_SKIP("no CUDA driver");
