@@ -228,14 +228,26 @@ HWY_INLINE void PackRows(Scheme scheme, std::size_t n_dim, EncodeScratch& scratc
   }
 }
 
+NeededSums NeededSumsOf(ScaleRule rule) {
+  switch (rule) {
+    case ScaleRule::least_squares:
+      return NeededSums::both;
+    case ScaleRule::unbiased:
+      return NeededSums::products;
+    case ScaleRule::plain:
+    case ScaleRule::matched:
+      break;
+  }
+  return NeededSums::squares;
+}
+
 /// The third pass: the codes plane and the sums for the scales.
 void QuantiseAndPack(const BlockEncoding& encoding, EncodeScratch& scratch) {
   const Scheme scheme = encoding.format.scheme();
   const std::size_t n_dim = encoding.rotation.head_dim();
   const std::size_t padded = padded_head_dim(encoding.rotation.head_dim());
   const std::size_t quad_bytes = padded * kQuadTokens * code_bits_of(scheme) / 8;
-  const bool with_products =
-      encoding.rule == ScaleRule::least_squares || encoding.rule == ScaleRule::unbiased;
+  const NeededSums needed = NeededSumsOf(encoding.rule);
   std::fill_n(scratch.quad.data(), padded * kQuadTokens, std::uint8_t{0});
   for (std::size_t token = 0; token < kPageTokens; token += kQuadTokens) {
     const RowQuad quad = {.rows = scratch.rows.data() + token * n_dim,
@@ -244,7 +256,7 @@ void QuantiseAndPack(const BlockEncoding& encoding, EncodeScratch& scratch) {
                           .factor = scratch.token_factor.data() + token,
                           .n_dim = n_dim};
     QuadSums sums = {scratch.squares.data() + token, scratch.products.data() + token};
-    QuantiseQuad(scheme, with_products, quad, scratch.quad.data(), sums);
+    QuantiseQuad(scheme, needed, quad, scratch.quad.data(), sums);
     std::uint8_t* const target = scratch.packed.data() + token / kQuadTokens * quad_bytes;
     if (encoding.side == Side::key) {
       PackRows(scheme, padded, scratch, target);

@@ -96,9 +96,11 @@ HWY_INLINE hn::Vec<Bytes> JoinClamped(const hn::Vec<Words> (&x)[kQuadTokens]) {
   return hn::BitCast(Bytes(), hn::Or(even, hn::ShiftLeft<8>(odd)));
 }
 
-/// Codes of a tq scheme. kWithProducts: also the sums of level times residual.
-template <Scheme kScheme, bool kWithProducts>
+/// Codes of a tq scheme.
+template <Scheme kScheme, NeededSums kNeeded>
 HWY_INLINE void QuantiseLevels(const RowQuad& quad, std::uint8_t* codes, QuadSums& sums) {
+  constexpr bool kWithSquares = kNeeded != NeededSums::products;
+  constexpr bool kWithProducts = kNeeded != NeededSums::squares;
   static constexpr CodeBins kBins = CodeBins::of(kScheme);
   alignas(16) static constexpr NibbleLevels kLevels = value_levels(kScheme);
   const RowFloats d;
@@ -124,7 +126,7 @@ HWY_INLINE void QuantiseLevels(const RowQuad& quad, std::uint8_t* codes, QuadSum
     const auto nearest = bins.CodesOf(JoinClamped(x));
     hn::StoreU(nearest, Bytes(), codes + at * kQuadTokens);
     const auto levels = hn::TableLookupBytes(levels_of, nearest);
-    squares.AddSquares(levels);
+    if constexpr (kWithSquares) squares.AddSquares(levels);
     if constexpr (kWithProducts) {
       products[0] = hn::MulAdd(LevelsOf<0>(levels), residual[0], products[0]);
       products[1] = hn::MulAdd(LevelsOf<1>(levels), residual[1], products[1]);
@@ -134,8 +136,10 @@ HWY_INLINE void QuantiseLevels(const RowQuad& quad, std::uint8_t* codes, QuadSum
   }
   HWY_UNROLL(4)
   for (std::size_t t = 0; t < kQuadTokens; ++t) {
-    const auto square = hn::GetLane(hn::SumOfLanes(Words(), squares.sums[t]));
-    sums.squares[t] = static_cast<float>(square);
+    if constexpr (kWithSquares) {
+      const auto square = hn::GetLane(hn::SumOfLanes(Words(), squares.sums[t]));
+      sums.squares[t] = static_cast<float>(square);
+    }
     if constexpr (kWithProducts) sums.products[t] = hn::GetLane(hn::SumOfLanes(d, products[t]));
   }
 }
@@ -159,22 +163,32 @@ HWY_INLINE void QuantiseBytes(const RowQuad& quad, std::uint8_t* codes) {
   }
 }
 
+template <Scheme kScheme>
+HWY_INLINE void QuantiseWith(NeededSums needed, const RowQuad& quad, std::uint8_t* codes,
+                             QuadSums& sums) {
+  switch (needed) {
+    case NeededSums::squares:
+      return QuantiseLevels<kScheme, NeededSums::squares>(quad, codes, sums);
+    case NeededSums::products:
+      return QuantiseLevels<kScheme, NeededSums::products>(quad, codes, sums);
+    case NeededSums::both:
+      return QuantiseLevels<kScheme, NeededSums::both>(quad, codes, sums);
+  }
+}
+
 }  // namespace quantise
 
 /// Codes [n_dim][4] of four tokens, in the order of V's quad rows, and the sums that scales need.
-HWY_INLINE void QuantiseQuad(Scheme scheme, bool with_products, const RowQuad& quad,
+HWY_INLINE void QuantiseQuad(Scheme scheme, NeededSums needed, const RowQuad& quad,
                              std::uint8_t* codes, QuadSums& sums) {
-  using quantise::QuantiseLevels;
+  using quantise::QuantiseWith;
   switch (scheme) {
     case Scheme::tq4:
-      return with_products ? QuantiseLevels<Scheme::tq4, true>(quad, codes, sums)
-                           : QuantiseLevels<Scheme::tq4, false>(quad, codes, sums);
+      return QuantiseWith<Scheme::tq4>(needed, quad, codes, sums);
     case Scheme::tq3:
-      return with_products ? QuantiseLevels<Scheme::tq3, true>(quad, codes, sums)
-                           : QuantiseLevels<Scheme::tq3, false>(quad, codes, sums);
+      return QuantiseWith<Scheme::tq3>(needed, quad, codes, sums);
     case Scheme::tq2:
-      return with_products ? QuantiseLevels<Scheme::tq2, true>(quad, codes, sums)
-                           : QuantiseLevels<Scheme::tq2, false>(quad, codes, sums);
+      return QuantiseWith<Scheme::tq2>(needed, quad, codes, sums);
     default:
       return quantise::QuantiseBytes(quad, codes);
   }

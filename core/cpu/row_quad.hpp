@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #include "core/layout/scheme.hpp"
 
@@ -20,7 +21,10 @@ struct RowQuad {
 /// What the scales of four tokens are made of, with levels q = 2 * (level - centre); tq only.
 struct QuadSums {
   float* squares = nullptr;   ///< [4] sum of q^2
-  float* products = nullptr;  ///< [4] sum of q * r, where asked for
+  float* products = nullptr;  ///< [4] sum of q * r
 };
+
+/// Which of them a scale rule needs.
+enum class NeededSums : std::uint8_t { squares, products, both };
 
 }  // namespace kvault::cpu
