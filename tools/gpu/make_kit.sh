@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Gathers what a machine with a GPU needs to check and measure the CUDA backend without building
+# Gathers what a machine with a GPU needs to check and measure the GPU backends without building
 # anything: stripped test and benchmark programs, the libraries they want, run_kit.sh.
 #
 #   tools/gpu/make_kit.sh [build folder, default build/dev] [kit folder, default build/gpu-kit]
@@ -21,6 +21,13 @@ for program in "${programs[@]}"; do
     grep -vE '/(libc|libm|libdl|libpthread|librt|libcuda)\.so' | sort -u |
     while read -r library; do cp -Lu "$library" "$kit/lib/"; done
 done
+# Headless machines have the driver without the loader and without the file that names it.
+loader="$(ldconfig -p | awk '/libvulkan\.so\.1 .*x86-64/ {print $NF; exit}')"
+[ -z "$loader" ] || cp -Lu "$loader" "$kit/lib/"
+cat >"$kit/nvidia_icd.json" <<'EOF'
+{"file_format_version": "1.0.0",
+ "ICD": {"library_path": "libGLX_nvidia.so.0", "api_version": "1.3.0"}}
+EOF
 cp "$root/tools/gpu/run_kit.sh" "$root/tools/gpu/bf16_attention.py" "$kit/"
 git -C "$root" rev-parse --short HEAD >"$kit/commit"
 du -sh "$kit" | cut -f1

@@ -1,11 +1,15 @@
 #!/usr/bin/env bash
-# Checks and measures the CUDA backend on this machine's GPU. Made by tools/gpu/make_kit.sh.
+# Checks and measures the GPU backends on this machine's GPU. Made by tools/gpu/make_kit.sh.
 #
-#   run_kit.sh <folder for the results> [check|sanitize|measure ...; default: all of them]
+#   run_kit.sh <folder for the results> [check|sanitize|measure|vulkan ...; default: all of them]
 #
 # check     the conformance suite against the oracle, its cases of equal bits 100 times
 # sanitize  memcheck and racecheck over the suite's shortest cases
 # measure   kvault-bench --report, times of single kernels, and bf16 attention of PyTorch in turn
+# vulkan    the conformance suite and kvault-bench --report of the Vulkan backend
+#
+# The Vulkan driver is that of VK_DRIVER_FILES; without it NVIDIA's, by the machine's own file or
+# the kit's.
 #
 # Each step leaves a log; what fails does not stop the next one. The last line counts failures.
 set -uo pipefail
@@ -14,10 +18,13 @@ kit="$(cd "$(dirname "$0")" && pwd)"
 out="${1:?a folder for the results}"
 shift
 steps=("$@")
-[ ${#steps[@]} -gt 0 ] || steps=(check sanitize measure)
+[ ${#steps[@]} -gt 0 ] || steps=(check sanitize measure vulkan)
 mkdir -p "$out"
 export LD_LIBRARY_PATH="$kit/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
-# Other backends are measured elsewhere.
+vulkan_driver="${VK_DRIVER_FILES:-$(find /usr/share/vulkan /etc/vulkan -name '*nvidia*icd*.json' \
+  2>/dev/null | head -n 1)}"
+vulkan_driver="${vulkan_driver:-$kit/nvidia_icd.json}"
+# A backend is measured without the others.
 export VK_DRIVER_FILES=/nonexistent
 n_failed=0
 
@@ -35,11 +42,16 @@ step() {
   fi
 }
 
-# A build without a GPU skips every device but the cpu: that is no pass.
+# conformance <device>: a machine without it skips it, which is no pass.
 conformance() {
-  "$kit/bin/kvault_conformance_tests" "$@" | tee "$out/conformance.txt"
+  "$kit/bin/kvault_conformance_tests" | tee "$out/conformance-$1.txt"
   local status=${PIPESTATUS[0]}
-  ! grep -q "skipped device cuda" "$out/conformance.txt" && return "$status"
+  ! grep -q "skipped device $1" "$out/conformance-$1.txt" && return "$status"
+}
+
+# only_vulkan <command...>
+only_vulkan() {
+  CUDA_VISIBLE_DEVICES="" VK_DRIVER_FILES="$vulkan_driver" "$@"
 }
 
 repeat_determinism() {
@@ -69,7 +81,7 @@ kernel_times() {
 for name in "${steps[@]}"; do
   case "$name" in
     check)
-      step conformance conformance
+      step conformance conformance cuda
       step determinism repeat_determinism
       ;;
     sanitize)
@@ -85,8 +97,13 @@ for name in "${steps[@]}"; do
       step report "$kit/bin/kvault-bench" --device cuda --report "$out" \
         --note "commit $(cat "$kit/commit")"
       ;;
+    vulkan)
+      step vulkan_conformance only_vulkan conformance vulkan
+      step vulkan_report only_vulkan "$kit/bin/kvault-bench" --device vulkan --report "$out" \
+        --note "commit $(cat "$kit/commit")"
+      ;;
     *)
-      echo "no step $name; there are check, sanitize and measure"
+      echo "no step $name; there are check, sanitize, measure and vulkan"
       n_failed=$((n_failed + 1))
       ;;
   esac
