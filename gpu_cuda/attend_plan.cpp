@@ -12,6 +12,12 @@ namespace {
 constexpr std::uint64_t kSplitsMax = 128;
 /// A warp of a block takes every fourth page.
 constexpr std::uint64_t kSplitPagesMin = 4;
+/// Of a block that takes many rows at once: enough pages to be worth its queries and results, but
+/// no more than the float sums of tensor cores, which round down, are good for.
+constexpr std::uint64_t kPrefillPagesMin = 8;
+constexpr std::uint64_t kPrefillPagesMax = 64;
+/// Items that fill a device several times over.
+constexpr std::uint64_t kPrefillItems = 1024;
 constexpr std::uint64_t kWaveBytes = std::uint64_t{64} << 20U;
 constexpr std::uint64_t kAlignmentBytes = 256;
 
@@ -20,58 +26,119 @@ std::uint64_t split_pages_of(std::uint64_t n_page) {
   return std::max(kSplitPagesMin, align_up(least, kSplitPagesMin));
 }
 
+/// `n_block`: that take the rows of all kv heads, many at once.
+std::uint64_t prefill_split_pages_of(std::uint64_t n_page, std::uint64_t n_block) {
+  const std::uint64_t wanted = align_up(n_page * n_block / kPrefillItems, kSplitPagesMin);
+  return std::max(std::clamp(wanted, kPrefillPagesMin, kPrefillPagesMax), split_pages_of(n_page));
+}
+
 class Planner {
  public:
   Planner(const AttendArgs& args, const AttendPolicy& policy) : args_(args), policy_(policy) {}
 
   std::vector<AttendWave> plan() {
-    for (std::uint32_t i = 0; i < args_.sequences.size(); ++i) {
-      const std::uint32_t n_row = args_.sequences[i].n_q * (args_.n_head / args_.n_kv_head);
-      for (std::uint32_t head = 0; head < args_.n_kv_head; ++head) {
-        for (std::uint32_t row = 0; row < n_row; row += policy_.n_column) {
-          add_tile({i, head, row, std::min(policy_.n_column, n_row - row), 0, 0});
-        }
-      }
-    }
+    for (std::uint32_t i = 0; i < args_.sequences.size(); ++i) add_sequence(i);
     return std::move(waves_);
   }
 
  private:
-  void add_tile(TileEntry tile) {
-    const AttendSequence& sequence = args_.sequences[tile.sequence];
+  /// Rows [first_row, end_row) of a kv head, and how they are cut.
+  struct Rows {
+    std::uint32_t sequence;
+    std::uint32_t kv_head;
+    std::uint32_t first_row;
+    std::uint32_t end_row;
+    std::uint64_t n_page;
+    std::uint64_t split_pages;
+    bool is_prefill;  ///< taken all at once
+  };
+  struct PageRange {
+    std::uint32_t begin;
+    std::uint32_t end;
+  };
+
+  void add_sequence(std::uint32_t index) {
+    const AttendSequence& sequence = args_.sequences[index];
     const std::uint64_t n_page =
         policy_.n_page_max > 0 ? policy_.n_page_max : sequence.pages.size() / args_.n_kv_head;
-    const std::uint64_t split = split_pages_of(n_page);
-    if (waves_.empty() || !has_room(n_page / split + 2)) waves_.emplace_back();
-    AttendWave& wave = waves_.back();
-    const auto tile_index = static_cast<std::uint32_t>(wave.tiles.size());
-    tile.first_slot = static_cast<std::uint32_t>(wave.slot_kinds.size());
-    for (std::uint64_t begin = 0; begin < n_page;) {
-      // The next boundary stands at a multiple of the split, counted from position 0.
-      const std::uint64_t past = (sequence.first_page + begin) % split;
-      const std::uint64_t end = std::min(n_page, begin + split - past);
-      add_items(wave, tile,
-                {tile_index, static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(end), 0,
-                 kRawValues});
-      begin = end;
-    }
-    tile.n_slot = static_cast<std::uint32_t>(wave.slot_kinds.size()) - tile.first_slot;
-    wave.tiles.push_back(tile);
-    if (is_sparse(args_.sparse_values, sequence)) {
-      wave.floors.push_back({tile_index, 0, static_cast<std::uint32_t>(n_page), 0, kFloors});
+    const std::uint32_t n_row = sequence.n_q * (args_.n_head / args_.n_kv_head);
+    if (n_row == 0) return;
+    // A single query is taken as it is where pages are to come, whatever the size of its group.
+    const bool is_prefill =
+        policy_.n_prefill_tile > 0 && sequence.n_q > 1 && n_row >= kPrefillRowsMin;
+    const std::uint32_t n_at_once = policy_.n_column * (is_prefill ? policy_.n_prefill_tile : 1);
+    const std::uint64_t n_block = std::uint64_t{args_.n_kv_head} * ((n_row - 1) / n_at_once + 1);
+    const std::uint64_t split_pages =
+        is_prefill ? prefill_split_pages_of(n_page, n_block) : split_pages_of(n_page);
+    for (std::uint32_t head = 0; head < args_.n_kv_head; ++head) {
+      for (std::uint32_t row = 0; row < n_row; row += n_at_once) {
+        const std::uint32_t end = std::min(row + n_at_once, n_row);
+        add_rows({index, head, row, end, n_page, split_pages, is_prefill});
+      }
     }
   }
 
-  /// A split's items, one for every kind of pages that it has.
-  void add_items(AttendWave& wave, const TileEntry& tile, ItemEntry item) const {
+  /// The ranges of pages between boundaries, which stand at multiples of the split, counted from
+  /// position 0.
+  std::vector<PageRange> splits_of(const Rows& rows) const {
+    std::vector<PageRange> splits;
+    const std::uint64_t first_page = args_.sequences[rows.sequence].first_page;
+    for (std::uint64_t begin = 0; begin < rows.n_page;) {
+      const std::uint64_t past = (first_page + begin) % rows.split_pages;
+      const std::uint64_t end = std::min(rows.n_page, begin + rows.split_pages - past);
+      splits.push_back({static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(end)});
+      begin = end;
+    }
+    return splits;
+  }
+
+  /// Tiles behind one another, all in one wave.
+  void add_rows(const Rows& rows) {
+    const std::vector<PageRange> splits = splits_of(rows);
+    const std::uint32_t n_row = rows.end_row - rows.first_row;
+    const std::uint32_t n_tile = (n_row - 1) / policy_.n_column + 1;
+    if (waves_.empty() || !has_room(n_tile, n_tile * splits.size())) waves_.emplace_back();
+    AttendWave& wave = waves_.back();
+    const bool has_floors = is_sparse(args_.sparse_values, args_.sequences[rows.sequence]);
+    for (std::uint32_t i = 0; i < n_tile; ++i) {
+      const std::uint32_t row = rows.first_row + i * policy_.n_column;
+      const TileEntry tile = {rows.sequence,
+                              rows.kv_head,
+                              row,
+                              std::min(policy_.n_column, rows.end_row - row),
+                              static_cast<std::uint32_t>(wave.slot_kinds.size()),
+                              static_cast<std::uint32_t>(splits.size())};
+      const auto tile_index = static_cast<std::uint32_t>(wave.tiles.size());
+      // The first tile's items stand for those of all.
+      const std::uint32_t n_at_once = !rows.is_prefill ? 1 : i == 0 ? n_tile : 0;
+      auto& tensor = rows.is_prefill               ? wave.prefill
+                     : tile.n_row > kNarrowColumns ? wave.wide
+                                                   : wave.narrow;
+      for (const PageRange& split : splits) {
+        add_items(wave, tile, tensor,
+                  {tile_index, n_at_once, split.begin, split.end, 0, kRawValues});
+      }
+      wave.tiles.push_back(tile);
+      if (has_floors) {
+        const auto n_page = static_cast<std::uint32_t>(rows.n_page);
+        wave.floors.push_back({tile_index, 1, 0, n_page, 0, kFloors});
+      }
+    }
+  }
+
+  /// A split's items, one for every kind of pages that it has; n_tile is that of kTensorValues,
+  /// which go to `tensor`.
+  void add_items(AttendWave& wave, const TileEntry& tile, std::vector<ItemEntry>& tensor,
+                 ItemEntry item) const {
     const std::uint32_t kinds = policy_.n_page_max > 0 ? all_kinds() : kinds_of(tile, item);
     item.slot = static_cast<std::uint32_t>(wave.slot_kinds.size());
     wave.slot_kinds.push_back(kinds);
+    const std::uint32_t n_at_once = item.n_tile;
     for (const ItemKind kind : {kRawValues, kCodedValues, kTensorValues}) {
       if ((kinds >> kind & 1U) == 0) continue;
       item.kind = kind;
-      const bool is_wide = tile.n_row > kNarrowColumns;
-      (kind != kTensorValues ? wave.portable : is_wide ? wave.wide : wave.narrow).push_back(item);
+      item.n_tile = kind == kTensorValues ? n_at_once : 1;
+      if (item.n_tile > 0) (kind == kTensorValues ? tensor : wave.portable).push_back(item);
     }
   }
 
@@ -93,11 +160,11 @@ class Planner {
     return policy_.uses_tensor_cores && !page.key.format.is_raw() ? kTensorValues : kCodedValues;
   }
 
-  bool has_room(std::uint64_t n_split) const {
+  bool has_room(std::uint64_t n_tile, std::uint64_t n_slot) const {
     const AttendWave& wave = waves_.back();
     return wave.tiles.empty() ||
-           AttendScratch::of(args_.key_head_dim, args_.value_head_dim, wave.tiles.size() + 1,
-                             wave.slot_kinds.size() + n_split)
+           AttendScratch::of(args_.key_head_dim, args_.value_head_dim, wave.tiles.size() + n_tile,
+                             wave.slot_kinds.size() + n_slot)
                    .size_bytes <= kWaveBytes;
   }
 
@@ -132,6 +199,18 @@ AttendScratch AttendScratch::of(std::uint32_t key_head_dim, std::uint32_t value_
 std::uint64_t attend_scratch_size_bytes() {
   return kWaveBytes +
          AttendScratch::of(KVAULT_HEAD_DIM_MAX, KVAULT_HEAD_DIM_MAX, 1, kSplitsMax + 2).size_bytes;
+}
+
+std::uint32_t prefill_tiles_of(std::uint32_t key_head_dim, std::uint32_t value_head_dim) {
+  const std::uint32_t key_dim = padded_head_dim(key_head_dim);
+  const std::uint32_t value_dim = padded_head_dim(value_head_dim);
+#define KVAULT_PREFILL_KERNEL(of_key_dim, of_value_dim)         \
+  if (key_dim == (of_key_dim) && value_dim == (of_value_dim)) { \
+    return prefill_tiles(of_key_dim, of_value_dim);             \
+  }
+#include "gpu_cuda/prefill_kernels.inc"
+#undef KVAULT_PREFILL_KERNEL
+  return 0;
 }
 
 bool is_sparse(const SparseValues& sparse, const AttendSequence& sequence) {

@@ -17,6 +17,11 @@ inline constexpr std::uint32_t kAttendThreads = 128;
 inline constexpr std::uint32_t kColumns = 8;
 /// Up to so many take the narrow kernels of attend_tensor.cu.
 inline constexpr std::uint32_t kNarrowColumns = 4;
+/// Tiles of a sequence and kv head that a block of attend_prefill.cu takes at once: as many as the
+/// registers hold sums of.
+constexpr std::uint32_t prefill_tiles(std::uint32_t key_dim, std::uint32_t value_dim) {
+  return key_dim > 128 || value_dim > 128 ? 4 : 8;
+}
 /// Floats of rows that a block turns at once.
 inline constexpr std::uint32_t kRowFloats = 4096;
 
@@ -130,9 +135,11 @@ enum ItemKind : std::uint32_t {
   kFloors = kPartialKinds,  ///< no slot: a lower bound of the sums; see AttendParams::floors
 };
 
-/// Pages of a tile, for one block of threads.
+/// Pages of a tile, or of tiles behind one another that have as many slots, for one block of
+/// threads. The slots of the others are as far behind their first ones as `slot` is behind its.
 struct ItemEntry {
   std::uint32_t tile;
+  std::uint32_t n_tile;
   std::uint32_t page_begin;
   std::uint32_t page_end;
   std::uint32_t slot;
