@@ -10,7 +10,7 @@ namespace kvault::cuda {
 /// Tiles and items that share launches and their scratch.
 struct AttendWave {
   std::vector<TileEntry> tiles;
-  std::vector<std::uint32_t> slot_kinds;  ///< [n_slot]
+  std::vector<std::uint32_t> slot_kinds;  ///< [n_slot], an ItemKind each
   std::vector<ItemEntry> floors;          ///< of tiles that may leave values out
   std::vector<ItemEntry> portable;
   std::vector<ItemEntry> narrow;   ///< of kTensorValues, tiles of up to kNarrowColumns rows

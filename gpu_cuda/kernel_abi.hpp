@@ -115,7 +115,8 @@ struct SequenceEntry {
   float sparse_share;  ///< of the mass that a token may hold and be left out; 0: none
 };
 
-/// Up to kColumns rows of a kv head: row r is query r / group, head r % group of the group.
+/// Up to kColumns rows of a kv head: row r is query r / group, head r % group of the group. A slot
+/// has room for the partial softmax of an item.
 struct TileEntry {
   std::uint32_t sequence;
   std::uint32_t kv_head;
@@ -125,14 +126,12 @@ struct TileEntry {
   std::uint32_t n_slot;
 };
 
-/// What a block of threads attends of its pages. A slot has room for a partial softmax of each of
-/// the first three.
+/// What a block of threads attends of its pages. All but the last leave a partial softmax.
 enum ItemKind : std::uint32_t {
   kRawValues,     ///< pages of raw values
   kCodedValues,   ///< pages of coded values that kTensorValues does not take
   kTensorValues,  ///< pages of coded keys and values, by integer tensor cores
-  kPartialKinds,
-  kFloors = kPartialKinds,  ///< no slot: a lower bound of the sums; see AttendParams::floors
+  kFloors,        ///< no slot: a lower bound of the sums; see AttendParams::floors
 };
 
 /// Pages of a tile, or of tiles behind one another that have as many slots, for one block of
@@ -151,14 +150,14 @@ struct AttendParams {
   const SequenceEntry* sequences;
   const TileEntry* tiles;
   const ItemEntry* items;           ///< [n_item], of this launch
-  const std::uint32_t* slot_kinds;  ///< [n_slot], bit k: there is an item of kind k
+  const std::uint32_t* slot_kinds;  ///< [n_slot], an ItemKind each
   float* q_raw;                     ///< [n_tile, kColumns, padded key dim], times the softmax scale
   float* q_rotated;                 ///< likewise, equalised and rotated
   std::int8_t* q_digits;            ///< [n_tile, 2, kColumns, padded key dim]: 256 * high + low
   float* q_steps;                   ///< [n_tile, kColumns], what a unit of the digits counts
   std::int32_t* q_sums;             ///< [n_tile, kColumns], of 256 * high + low over the dims
   float* floors;    ///< [n_tile, kColumns, 2]: maximum and sum over some of the pages
-  float* partials;  ///< [n_slot, kPartialKinds, slot_floats]
+  float* partials;  ///< [n_slot, slot_floats]
   RotationTable key_rotation;
   RotationTable value_rotation;
   std::uint32_t n_head;

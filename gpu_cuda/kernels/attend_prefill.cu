@@ -33,7 +33,11 @@ KVAULT_DEVICE void attend_items(const AttendParams& params,
     KVAULT_SHARED(Shared, shared);                                          \
     attend_items<key_dim, value_dim>(params, shared);                       \
   }
+#ifdef KVAULT_COUNTED_SCHEME
+KVAULT_PREFILL_KERNEL(128, 128)
+#else
 #include "gpu_cuda/prefill_kernels.inc"
+#endif
 #undef KVAULT_PREFILL_KERNEL
 
 }  // namespace kvault::cuda

@@ -100,9 +100,8 @@ KVAULT_DEVICE u32 multiply_halves(u32 a, u32 b) {
 }
 /// A pair of halves, rounded to nearest, the first one in the low bits.
 KVAULT_DEVICE u32 round_to_halves(float first, float second) {
-  u32 result;
-  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(result) : "f"(second), "f"(first));
-  return result;
+  const __half2 pair = __floats2half2_rn(first, second);
+  return u32{__half_as_ushort(pair.x)} | u32{__half_as_ushort(pair.y)} << 16U;
 }
 
 /// The transpose of an [8, 8] matrix of 16-bit entries, a pair of columns in every lane.

@@ -252,8 +252,7 @@ KVAULT_PREFILL_MEMBER bool PrefillAttention<kKeyDim, kValueDim>::merge_reference
 KVAULT_PREFILL_MEMBER float* PrefillAttention<kKeyDim, kValueDim>::partial_of(u32 tile) const {
   const u32 slot =
       params_.tiles[item_.tile + tile].first_slot + (item_.slot - shared_.view.tile.first_slot);
-  return params_.partials +
-         (std::size_t{slot} * kPartialKinds + kTensorValues) * slot_floats(kValueDim);
+  return params_.partials + std::size_t{slot} * slot_floats(kValueDim);
 }
 
 KVAULT_PREFILL_MEMBER void PrefillAttention<kKeyDim, kValueDim>::store() {

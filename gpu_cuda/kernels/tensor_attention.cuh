@@ -556,9 +556,7 @@ KVAULT_TENSOR_MEMBER void TensorAttention<kKeyDim, kValueDim, kWide>::store() {
     if (warp_index() == warp) add_to_gathered(warp, factor);
     sync_block();
   }
-  float* const partial =
-      params_.partials +
-      (std::size_t{item_.slot} * kPartialKinds + kTensorValues) * slot_floats(kValueDim);
+  float* const partial = params_.partials + std::size_t{item_.slot} * slot_floats(kValueDim);
   for (u32 row = thread_index(); row < kColumns; row += kAttendThreads) {
     float greatest = kLeastMaximum;
     float sum = 0;
