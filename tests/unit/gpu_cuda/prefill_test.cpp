@@ -1,9 +1,11 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <cstring>
 #include <memory>
 #include <vector>
 
+#include "core/layout/block_layout.hpp"
 #include "gpu_cuda/attend_plan.hpp"
 #include "gpu_cuda/cuda_device.hpp"
 #include "tests/support/attend_case.hpp"
@@ -180,6 +182,29 @@ TEST_CASE("cuda prefill: keys, values and queries that hurt") {
       if (items_of(c).n_prefill == 0) continue;  // blocks that fit no scheme are raw
       check_prefill(*device, c);
     }
+  }
+}
+
+TEST_CASE("cuda prefill: scales past the valid length do not raise what weights count from") {
+  const std::unique_ptr<Device> device = open_or_null();
+  if (device == nullptr) KVAULT_TEST_SKIP("no CUDA driver");
+  constexpr std::uint16_t kScales[] = {0x7BFF, 0x7C00, 0x7E00, 0xFBFF};
+  for (std::size_t i = 0; i < 4; ++i) {
+    CAPTURE(i);
+    test::Random random(450 + i);
+    AttendCase c = case_of(64, 1, 64);
+    c.causal = false;
+    fill_case(c, *device, random, Rows::normal, Rows::normal, Queries::normal,
+              {BlockFormat::coded(Scheme::q8, false), BlockFormat::coded(Scheme::tq4, true)});
+    const AttendAnswer clean = attend_on(*device, c);
+    const BlockRef& last = c.refs.back().value;
+    const BlockLayout layout = BlockLayout::of(last.format, c.value_head_dim);
+    for (std::uint64_t token = c.n_token % kPageTokens; token < kPageTokens; ++token) {
+      std::memcpy(c.block(last, c.value_head_dim).data() + layout.scale_offset_bytes + token * 2,
+                  &kScales[i], 2);
+    }
+    check_prefill(*device, c);
+    CHECK(clean.same_bits(attend_on(*device, c)));
   }
 }
 
