@@ -222,6 +222,7 @@ TEST_CASE("cuda prefill: bits do not depend on the other sequences of a call") {
     cases.push_back(std::move(c));
   }
   std::vector<AttendAnswer> alone;
+  alone.reserve(cases.size());
   for (const AttendCase& c : cases) alone.push_back(attend_on(*device, c));
   const std::vector<AttendAnswer> together = test::attend_together(*device, cases);
   for (std::size_t i = 0; i < cases.size(); ++i) {
