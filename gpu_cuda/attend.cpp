@@ -14,11 +14,13 @@ constexpr std::int64_t kPositionMax = std::int64_t{1} << 30U;
 /// Integer tensor cores of the shape that kernels use.
 constexpr int kTensorArchitecture = 80;
 
-/// The kernels of attend_tensor.cu for a pair of head_dims.
+/// The kernels of attend_tensor.cu and attend_prefill.cu for a pair of head_dims.
 struct TensorKernels {
   Kernel narrow;
   Kernel wide;
-  std::uint32_t n_column;  ///< rows of a tile
+  Kernel prefill;
+  std::uint32_t n_column;        ///< rows of a tile
+  std::uint32_t n_prefill_tile;  ///< 0: there is no such kernel
 };
 
 /// None on GPUs without integer tensor cores, and for pairs that no model is known to have.
@@ -46,9 +48,18 @@ std::optional<TensorKernels> find_tensor_kernels(const Context& context, const A
       found->wide = entry.kernel;
       found->n_column = kColumns;
     } else {
-      found = TensorKernels{entry.kernel, entry.kernel, kNarrowColumns};
+      found = TensorKernels{entry.kernel, entry.kernel, entry.kernel, kNarrowColumns, 0};
     }
   }
+  if (!found) return found;
+  found->n_prefill_tile = prefill_tiles_of(args.key_head_dim, args.value_head_dim);
+#define KVAULT_PREFILL_KERNEL(key_dim, value_dim)             \
+  if (padded_head_dim(args.key_head_dim) == (key_dim) &&      \
+      padded_head_dim(args.value_head_dim) == (value_dim)) {  \
+    found->prefill = Kernel::prefill_##key_dim##_##value_dim; \
+  }
+#include "gpu_cuda/prefill_kernels.inc"
+#undef KVAULT_PREFILL_KERNEL
   return found;
 }
 
@@ -123,6 +134,7 @@ Result<> AttendCall::lay() {
   kernels_ = find_tensor_kernels(runtime_.context(), args_);
   waves_ = plan_attend(args_, {.uses_tensor_cores = kernels_.has_value(),
                                .n_column = kernels_ ? kernels_->n_column : kColumns,
+                               .n_prefill_tile = kernels_ ? kernels_->n_prefill_tile : 0,
                                .n_page_max = places_ == nullptr ? 0 : places_->n_page_max});
   if (waves_.empty()) return {};
   KVAULT_TRY(params_.key_rotation, runtime_.rotation(args_.key_head_dim));
@@ -252,7 +264,8 @@ Result<> AttendCall::lay_wave(std::uint32_t index) {
   CallTables tables(runtime_, kept_tables(), key_of(index + 1));
   tables.reserve(wave.tiles.size() * sizeof(TileEntry));
   tables.reserve(wave.slot_kinds.size() * sizeof(std::uint32_t));
-  for (const auto* const items : {&wave.floors, &wave.portable, &wave.narrow, &wave.wide}) {
+  for (const auto* const items :
+       {&wave.floors, &wave.portable, &wave.narrow, &wave.wide, &wave.prefill}) {
     tables.reserve(items->size() * sizeof(ItemEntry));
   }
   KVAULT_CHECK(tables.begin());
@@ -262,6 +275,7 @@ Result<> AttendCall::lay_wave(std::uint32_t index) {
   const ItemEntry* const portable = tables.add(std::span<const ItemEntry>(wave.portable));
   const ItemEntry* const narrow = tables.add(std::span<const ItemEntry>(wave.narrow));
   const ItemEntry* const wide = tables.add(std::span<const ItemEntry>(wave.wide));
+  const ItemEntry* const prefill = tables.add(std::span<const ItemEntry>(wave.prefill));
   KVAULT_CHECK(tables.send());
   const std::uint64_t n_row = wave.tiles.size() * kColumns;
   launches_.push_back({Kernel::prepare, params_, n_row});
@@ -270,6 +284,7 @@ Result<> AttendCall::lay_wave(std::uint32_t index) {
   if (kernels_) {
     lay_items(kernels_->narrow, narrow, wave.narrow.size());
     lay_items(kernels_->wide, wide, wave.wide.size());
+    lay_items(kernels_->prefill, prefill, wave.prefill.size());
   }
   launches_.push_back({Kernel::combine, params_, n_row});
   return {};

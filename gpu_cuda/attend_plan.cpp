@@ -1,6 +1,7 @@
 #include "gpu_cuda/attend_plan.hpp"
 
 #include <algorithm>
+#include <span>
 
 #include "core/layout/block_layout.hpp"
 
@@ -12,6 +13,12 @@ namespace {
 constexpr std::uint64_t kSplitsMax = 128;
 /// A warp of a block takes every fourth page.
 constexpr std::uint64_t kSplitPagesMin = 4;
+/// Of a block that takes many rows at once: enough pages to be worth its queries and results, but
+/// no more than the float sums of tensor cores, which round down, are good for.
+constexpr std::uint64_t kPrefillPagesMin = 8;
+constexpr std::uint64_t kPrefillPagesMax = 64;
+/// Items that fill a device several times over.
+constexpr std::uint64_t kPrefillItems = 1024;
 constexpr std::uint64_t kWaveBytes = std::uint64_t{64} << 20U;
 constexpr std::uint64_t kAlignmentBytes = 256;
 
@@ -20,58 +27,117 @@ std::uint64_t split_pages_of(std::uint64_t n_page) {
   return std::max(kSplitPagesMin, align_up(least, kSplitPagesMin));
 }
 
+/// `n_block`: that take the rows of all kv heads, many at once.
+std::uint64_t prefill_split_pages_of(std::uint64_t n_page, std::uint64_t n_block) {
+  const std::uint64_t wanted = align_up(n_page * n_block / kPrefillItems, kSplitPagesMin);
+  return std::max(std::clamp(wanted, kPrefillPagesMin, kPrefillPagesMax), split_pages_of(n_page));
+}
+
 class Planner {
  public:
   Planner(const AttendArgs& args, const AttendPolicy& policy) : args_(args), policy_(policy) {}
 
   std::vector<AttendWave> plan() {
-    for (std::uint32_t i = 0; i < args_.sequences.size(); ++i) {
-      const std::uint32_t n_row = args_.sequences[i].n_q * (args_.n_head / args_.n_kv_head);
-      for (std::uint32_t head = 0; head < args_.n_kv_head; ++head) {
-        for (std::uint32_t row = 0; row < n_row; row += policy_.n_column) {
-          add_tile({i, head, row, std::min(policy_.n_column, n_row - row), 0, 0});
-        }
-      }
-    }
+    for (std::uint32_t i = 0; i < args_.sequences.size(); ++i) add_sequence(i);
     return std::move(waves_);
   }
 
  private:
-  void add_tile(TileEntry tile) {
-    const AttendSequence& sequence = args_.sequences[tile.sequence];
-    const std::uint64_t n_page =
-        policy_.n_page_max > 0 ? policy_.n_page_max : sequence.pages.size() / args_.n_kv_head;
-    const std::uint64_t split = split_pages_of(n_page);
-    if (waves_.empty() || !has_room(n_page / split + 2)) waves_.emplace_back();
-    AttendWave& wave = waves_.back();
-    const auto tile_index = static_cast<std::uint32_t>(wave.tiles.size());
-    tile.first_slot = static_cast<std::uint32_t>(wave.slot_kinds.size());
-    for (std::uint64_t begin = 0; begin < n_page;) {
-      // The next boundary stands at a multiple of the split, counted from position 0.
-      const std::uint64_t past = (sequence.first_page + begin) % split;
-      const std::uint64_t end = std::min(n_page, begin + split - past);
-      add_items(wave, tile,
-                {tile_index, static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(end), 0,
-                 kRawValues});
-      begin = end;
-    }
-    tile.n_slot = static_cast<std::uint32_t>(wave.slot_kinds.size()) - tile.first_slot;
-    wave.tiles.push_back(tile);
-    if (is_sparse(args_.sparse_values, sequence)) {
-      wave.floors.push_back({tile_index, 0, static_cast<std::uint32_t>(n_page), 0, kFloors});
+  /// Pages of a split that are of a kind, or all of them where they are to come.
+  struct Part {
+    std::uint32_t page_begin;
+    std::uint32_t page_end;
+    ItemKind kind;
+  };
+  /// Rows [first_row, end_row) of a kv head.
+  struct Rows {
+    std::uint32_t sequence;
+    std::uint32_t kv_head;
+    std::uint32_t first_row;
+    std::uint32_t end_row;
+    bool is_prefill;  ///< taken all at once
+  };
+
+  void add_sequence(std::uint32_t index) {
+    const AttendSequence& sequence = args_.sequences[index];
+    const std::uint32_t n_row = sequence.n_q * (args_.n_head / args_.n_kv_head);
+    if (n_row == 0) return;
+    // A single query has the same bits where pages are to come, whatever the size of its group.
+    const bool is_prefill =
+        policy_.n_prefill_tile > 0 && sequence.n_q > 1 && n_row >= kPrefillRowsMin;
+    const std::uint32_t n_at_once = policy_.n_column * (is_prefill ? policy_.n_prefill_tile : 1);
+    const std::uint64_t n_block = std::uint64_t{args_.n_kv_head} * ((n_row - 1) / n_at_once + 1);
+    const std::uint64_t n_page = n_page_of(sequence);
+    const std::uint64_t split_pages =
+        is_prefill ? prefill_split_pages_of(n_page, n_block) : split_pages_of(n_page);
+    for (std::uint32_t head = 0; head < args_.n_kv_head; ++head) {
+      const std::vector<Part> parts = parts_of(sequence, head, split_pages);
+      for (std::uint32_t row = 0; row < n_row; row += n_at_once) {
+        add_rows({index, head, row, std::min(row + n_at_once, n_row), is_prefill}, parts);
+      }
     }
   }
 
-  /// A split's items, one for every kind of pages that it has.
-  void add_items(AttendWave& wave, const TileEntry& tile, ItemEntry item) const {
-    const std::uint32_t kinds = policy_.n_page_max > 0 ? all_kinds() : kinds_of(tile, item);
-    item.slot = static_cast<std::uint32_t>(wave.slot_kinds.size());
-    wave.slot_kinds.push_back(kinds);
-    for (const ItemKind kind : {kRawValues, kCodedValues, kTensorValues}) {
-      if ((kinds >> kind & 1U) == 0) continue;
-      item.kind = kind;
-      const bool is_wide = tile.n_row > kNarrowColumns;
-      (kind != kTensorValues ? wave.portable : is_wide ? wave.wide : wave.narrow).push_back(item);
+  std::uint64_t n_page_of(const AttendSequence& sequence) const {
+    return policy_.n_page_max > 0 ? policy_.n_page_max : sequence.pages.size() / args_.n_kv_head;
+  }
+
+  /// What a tile attends, split by split, a part for every kind of pages that a split has.
+  std::vector<Part> parts_of(const AttendSequence& sequence, std::uint32_t head,
+                             std::uint64_t split_pages) const {
+    std::vector<Part> parts;
+    const std::uint64_t n_page = n_page_of(sequence);
+    for (std::uint64_t begin = 0; begin < n_page;) {
+      // The next boundary stands at a multiple of the split, counted from position 0.
+      const std::uint64_t past = (sequence.first_page + begin) % split_pages;
+      const std::uint64_t end = std::min(n_page, begin + split_pages - past);
+      const std::uint32_t kinds =
+          policy_.n_page_max > 0 ? all_kinds() : kinds_of(sequence, head, begin, end);
+      for (const ItemKind kind : {kRawValues, kCodedValues, kTensorValues}) {
+        if ((kinds >> kind & 1U) == 0) continue;
+        parts.push_back({static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(end), kind});
+      }
+      begin = end;
+    }
+    return parts;
+  }
+
+  /// Tiles behind one another, all in one wave, each with a slot for every part.
+  void add_rows(const Rows& rows, std::span<const Part> parts) {
+    const std::uint32_t n_tile = (rows.end_row - rows.first_row - 1) / policy_.n_column + 1;
+    if (waves_.empty() || !has_room(n_tile, n_tile * parts.size())) waves_.emplace_back();
+    AttendWave& wave = waves_.back();
+    const AttendSequence& sequence = args_.sequences[rows.sequence];
+    const bool has_floors = is_sparse(args_.sparse_values, sequence);
+    for (std::uint32_t i = 0; i < n_tile; ++i) {
+      const std::uint32_t row = rows.first_row + i * policy_.n_column;
+      const auto index = static_cast<std::uint32_t>(wave.tiles.size());
+      wave.tiles.push_back({rows.sequence, rows.kv_head, row,
+                            std::min(policy_.n_column, rows.end_row - row),
+                            static_cast<std::uint32_t>(wave.slot_kinds.size()),
+                            static_cast<std::uint32_t>(parts.size())});
+      // Where many are taken at once, the items of the first one stand for those of all.
+      add_items(wave, index, parts, !rows.is_prefill ? 1 : i == 0 ? n_tile : 0, rows.is_prefill);
+      if (has_floors) {
+        const auto n_page = static_cast<std::uint32_t>(n_page_of(sequence));
+        wave.floors.push_back({index, 1, 0, n_page, 0, kFloors});
+      }
+    }
+  }
+
+  /// A tile's slots and items; those of kTensorValues are of n_tensor_tile tiles.
+  static void add_items(AttendWave& wave, std::uint32_t tile, std::span<const Part> parts,
+                        std::uint32_t n_tensor_tile, bool is_prefill) {
+    const bool is_wide = wave.tiles[tile].n_row > kNarrowColumns;
+    std::vector<ItemEntry>& tensor = is_prefill ? wave.prefill : is_wide ? wave.wide : wave.narrow;
+    for (const Part& part : parts) {
+      const bool is_tensor = part.kind == kTensorValues;
+      const std::uint32_t n_tile = is_tensor ? n_tensor_tile : 1;
+      const auto slot = static_cast<std::uint32_t>(wave.slot_kinds.size());
+      wave.slot_kinds.push_back(part.kind);
+      if (n_tile == 0) continue;
+      (is_tensor ? tensor : wave.portable)
+          .push_back({tile, n_tile, part.page_begin, part.page_end, slot, part.kind});
     }
   }
 
@@ -79,11 +145,11 @@ class Planner {
     const std::uint32_t portable = 1U << kRawValues | 1U << kCodedValues;
     return policy_.uses_tensor_cores ? portable | 1U << kTensorValues : portable;
   }
-  std::uint32_t kinds_of(const TileEntry& tile, const ItemEntry& item) const {
+  std::uint32_t kinds_of(const AttendSequence& sequence, std::uint32_t head, std::uint64_t begin,
+                         std::uint64_t end) const {
     std::uint32_t kinds = 0;
-    for (std::uint32_t page = item.page_begin; page < item.page_end; ++page) {
-      kinds |= 1U << kind_of(args_.sequences[tile.sequence]
-                                 .pages[std::size_t{page} * args_.n_kv_head + tile.kv_head]);
+    for (std::uint64_t page = begin; page < end; ++page) {
+      kinds |= 1U << kind_of(sequence.pages[page * args_.n_kv_head + head]);
     }
     return kinds;
   }
@@ -93,11 +159,11 @@ class Planner {
     return policy_.uses_tensor_cores && !page.key.format.is_raw() ? kTensorValues : kCodedValues;
   }
 
-  bool has_room(std::uint64_t n_split) const {
+  bool has_room(std::uint64_t n_tile, std::uint64_t n_slot) const {
     const AttendWave& wave = waves_.back();
     return wave.tiles.empty() ||
-           AttendScratch::of(args_.key_head_dim, args_.value_head_dim, wave.tiles.size() + 1,
-                             wave.slot_kinds.size() + n_split)
+           AttendScratch::of(args_.key_head_dim, args_.value_head_dim, wave.tiles.size() + n_tile,
+                             wave.slot_kinds.size() + n_slot)
                    .size_bytes <= kWaveBytes;
   }
 
@@ -125,13 +191,26 @@ AttendScratch AttendScratch::of(std::uint32_t key_head_dim, std::uint32_t value_
   scratch.q_sums_bytes = take(n_row * sizeof(std::int32_t));
   scratch.floors_bytes = take(2 * n_row * sizeof(float));
   const std::uint64_t slot = slot_floats(padded_head_dim(value_head_dim)) * sizeof(float);
-  scratch.partials_bytes = take(n_slot * kPartialKinds * slot);
+  scratch.partials_bytes = take(n_slot * slot);
   return scratch;
 }
 
 std::uint64_t attend_scratch_size_bytes() {
   return kWaveBytes +
-         AttendScratch::of(KVAULT_HEAD_DIM_MAX, KVAULT_HEAD_DIM_MAX, 1, kSplitsMax + 2).size_bytes;
+         AttendScratch::of(KVAULT_HEAD_DIM_MAX, KVAULT_HEAD_DIM_MAX, 1, (kSplitsMax + 2) * kFloors)
+             .size_bytes;
+}
+
+std::uint32_t prefill_tiles_of(std::uint32_t key_head_dim, std::uint32_t value_head_dim) {
+  const std::uint32_t key_dim = padded_head_dim(key_head_dim);
+  const std::uint32_t value_dim = padded_head_dim(value_head_dim);
+#define KVAULT_PREFILL_KERNEL(of_key_dim, of_value_dim)         \
+  if (key_dim == (of_key_dim) && value_dim == (of_value_dim)) { \
+    return prefill_tiles(of_key_dim, of_value_dim);             \
+  }
+#include "gpu_cuda/prefill_kernels.inc"
+#undef KVAULT_PREFILL_KERNEL
+  return 0;
 }
 
 bool is_sparse(const SparseValues& sparse, const AttendSequence& sequence) {

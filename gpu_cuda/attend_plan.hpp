@@ -10,17 +10,20 @@ namespace kvault::cuda {
 /// Tiles and items that share launches and their scratch.
 struct AttendWave {
   std::vector<TileEntry> tiles;
-  std::vector<std::uint32_t> slot_kinds;  ///< [n_slot]
+  std::vector<std::uint32_t> slot_kinds;  ///< [n_slot], an ItemKind each
   std::vector<ItemEntry> floors;          ///< of tiles that may leave values out
   std::vector<ItemEntry> portable;
-  std::vector<ItemEntry> narrow;  ///< of kTensorValues, tiles of up to kNarrowColumns rows
-  std::vector<ItemEntry> wide;    ///< likewise, more
+  std::vector<ItemEntry> narrow;   ///< of kTensorValues, tiles of up to kNarrowColumns rows
+  std::vector<ItemEntry> wide;     ///< likewise, more
+  std::vector<ItemEntry> prefill;  ///< likewise, of many tiles at once
 };
 
 /// What a call is cut by.
 struct AttendPolicy {
   bool uses_tensor_cores = false;
   std::uint32_t n_column = kColumns;  ///< rows of a tile
+  /// Tiles that an item of many rows takes at once; 0: there is no kernel for it.
+  std::uint32_t n_prefill_tile = 0;
   /// If > 0: for as many pages of any kind, from page 0 on, whatever a sequence has now.
   std::uint64_t n_page_max = 0;
 };
@@ -46,8 +49,15 @@ std::uint64_t attend_scratch_size_bytes();
 /// Whether a sequence's values may be left out.
 bool is_sparse(const SparseValues& sparse, const AttendSequence& sequence);
 
+/// Several queries with at least so many rows in all, of a kv head, are taken many rows at once.
+inline constexpr std::uint32_t kPrefillRowsMin = 32;
+
+/// Tiles that a kernel of attend_prefill.cu takes at once; 0: none has these head_dims.
+std::uint32_t prefill_tiles_of(std::uint32_t key_head_dim, std::uint32_t value_head_dim);
+
 /// Cuts a call into waves whose scratch fits. Splits stand at multiples of a number of pages that
-/// depends on the sequence's length alone; so does nothing else depend on the other sequences.
+/// depends on the sequence alone: on its length and, where many rows are taken at once, on how many
+/// there are. Nothing depends on the other sequences.
 std::vector<AttendWave> plan_attend(const AttendArgs& args, const AttendPolicy& policy);
 
 }  // namespace kvault::cuda

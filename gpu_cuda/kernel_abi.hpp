@@ -17,6 +17,11 @@ inline constexpr std::uint32_t kAttendThreads = 128;
 inline constexpr std::uint32_t kColumns = 8;
 /// Up to so many take the narrow kernels of attend_tensor.cu.
 inline constexpr std::uint32_t kNarrowColumns = 4;
+/// Tiles of a sequence and kv head that a block of attend_prefill.cu takes at once: as many as the
+/// registers hold sums of.
+constexpr std::uint32_t prefill_tiles(std::uint32_t key_dim, std::uint32_t value_dim) {
+  return key_dim > 128 || value_dim > 128 ? 4 : 8;
+}
 /// Floats of rows that a block turns at once.
 inline constexpr std::uint32_t kRowFloats = 4096;
 
@@ -110,7 +115,8 @@ struct SequenceEntry {
   float sparse_share;  ///< of the mass that a token may hold and be left out; 0: none
 };
 
-/// Up to kColumns rows of a kv head: row r is query r / group, head r % group of the group.
+/// Up to kColumns rows of a kv head: row r is query r / group, head r % group of the group. A slot
+/// has room for the partial softmax of an item.
 struct TileEntry {
   std::uint32_t sequence;
   std::uint32_t kv_head;
@@ -120,19 +126,19 @@ struct TileEntry {
   std::uint32_t n_slot;
 };
 
-/// What a block of threads attends of its pages. A slot has room for a partial softmax of each of
-/// the first three.
+/// What a block of threads attends of its pages. All but the last leave a partial softmax.
 enum ItemKind : std::uint32_t {
   kRawValues,     ///< pages of raw values
   kCodedValues,   ///< pages of coded values that kTensorValues does not take
   kTensorValues,  ///< pages of coded keys and values, by integer tensor cores
-  kPartialKinds,
-  kFloors = kPartialKinds,  ///< no slot: a lower bound of the sums; see AttendParams::floors
+  kFloors,        ///< no slot: a lower bound of the sums; see AttendParams::floors
 };
 
-/// Pages of a tile, for one block of threads.
+/// Pages of a tile, or of tiles behind one another that have as many slots, for one block of
+/// threads. The slots of the others are as far behind their first ones as `slot` is behind its.
 struct ItemEntry {
   std::uint32_t tile;
+  std::uint32_t n_tile;
   std::uint32_t page_begin;
   std::uint32_t page_end;
   std::uint32_t slot;
@@ -144,14 +150,14 @@ struct AttendParams {
   const SequenceEntry* sequences;
   const TileEntry* tiles;
   const ItemEntry* items;           ///< [n_item], of this launch
-  const std::uint32_t* slot_kinds;  ///< [n_slot], bit k: there is an item of kind k
+  const std::uint32_t* slot_kinds;  ///< [n_slot], an ItemKind each
   float* q_raw;                     ///< [n_tile, kColumns, padded key dim], times the softmax scale
   float* q_rotated;                 ///< likewise, equalised and rotated
   std::int8_t* q_digits;            ///< [n_tile, 2, kColumns, padded key dim]: 256 * high + low
   float* q_steps;                   ///< [n_tile, kColumns], what a unit of the digits counts
   std::int32_t* q_sums;             ///< [n_tile, kColumns], of 256 * high + low over the dims
   float* floors;    ///< [n_tile, kColumns, 2]: maximum and sum over some of the pages
-  float* partials;  ///< [n_slot, kPartialKinds, slot_floats]
+  float* partials;  ///< [n_slot, slot_floats]
   RotationTable key_rotation;
   RotationTable value_rotation;
   std::uint32_t n_head;

@@ -240,8 +240,7 @@ KVAULT_DEVICE void PageAttention::store() {
     return;
   }
   const u32 padded = padded_dim(params_.value_dim);
-  float* const partial = params_.partials + (std::size_t{item_.slot} * kPartialKinds + item_.kind) *
-                                                slot_floats(padded);
+  float* const partial = params_.partials + std::size_t{item_.slot} * slot_floats(padded);
   if (thread < kColumns) {
     partial[2 * thread] = shared_.maximum[thread];
     partial[2 * thread + 1] = shared_.sum[thread];

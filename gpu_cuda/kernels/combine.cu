@@ -16,11 +16,6 @@ struct Shared {
   float row[KVAULT_HEAD_DIM_MAX];
 };
 
-KVAULT_DEVICE bool has_part(const AttendParams& params, const TileEntry& tile, u32 part) {
-  const u32 kinds = params.slot_kinds[tile.first_slot + part / kPartialKinds];
-  return ((kinds >> (part % kPartialKinds)) & 1U) != 0;
-}
-
 }  // namespace
 
 KVAULT_KERNEL(kAttendThreads, 4) kvault_combine(const AttendParams params) {
@@ -30,22 +25,20 @@ KVAULT_KERNEL(kAttendThreads, 4) kvault_combine(const AttendParams params) {
   if (column >= tile.n_row) return;
   const u32 padded = padded_dim(params.value_dim);
   const std::size_t size = slot_floats(padded);
-  const float* const first = params.partials + tile.first_slot * kPartialKinds * size;
-  const u32 n_part = tile.n_slot * kPartialKinds;
+  const float* const first = params.partials + tile.first_slot * size;
   float maximum = kNothing;
-  for (u32 part = 0; part < n_part; ++part) {
-    if (!has_part(params, tile, part)) continue;
-    maximum = fmaxf(maximum, first[part * size + 2 * column]);
+  for (u32 slot = 0; slot < tile.n_slot; ++slot) {
+    maximum = fmaxf(maximum, first[slot * size + 2 * column]);
   }
   float sum = 0;
   float raw[kDimsPerThread] = {};
   float coded[kDimsPerThread] = {};
-  for (u32 part = 0; part < n_part; ++part) {
-    const float* const partial = first + part * size;
-    if (!has_part(params, tile, part) || partial[2 * column] <= kNothing) continue;
+  for (u32 slot = 0; slot < tile.n_slot; ++slot) {
+    const float* const partial = first + slot * size;
+    if (partial[2 * column] <= kNothing) continue;
     const float weight = exp2f(partial[2 * column] - maximum);
     sum += weight * partial[2 * column + 1];
-    const bool is_raw_part = part % kPartialKinds == kRawValues;
+    const bool is_raw_part = params.slot_kinds[tile.first_slot + slot] == kRawValues;
     const float* const values = partial + 2 * kColumns + column * padded;
     KVAULT_UNROLL
     for (u32 k = 0; k < kDimsPerThread; ++k) {

@@ -76,6 +76,34 @@ KVAULT_DEVICE void multiply_tile(int (&c)[4], const u32 (&a)[4], u32 b0, u32 b1)
 #endif
 }
 
+/// c [16, 8] += a [16, 16] b [16, 8] as mma.m16n8k16 spreads them over a warp (PTX ISA, "Matrix
+/// Fragments for mma.m16n8k16"); a and b of pairs of halves.
+KVAULT_DEVICE void multiply_tile(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) {
+#if __CUDA_ARCH__ >= 800
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
+      "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#endif
+}
+
+/// Pairs of halves: a * b + c and a * b, entry by entry.
+KVAULT_DEVICE u32 multiply_add_halves(u32 a, u32 b, u32 c) {
+  u32 result;
+  asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(result) : "r"(a), "r"(b), "r"(c));
+  return result;
+}
+KVAULT_DEVICE u32 multiply_halves(u32 a, u32 b) {
+  u32 result;
+  asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(result) : "r"(a), "r"(b));
+  return result;
+}
+/// A pair of halves, rounded to nearest, the first one in the low bits.
+KVAULT_DEVICE u32 round_to_halves(float first, float second) {
+  const __half2 pair = __floats2half2_rn(first, second);
+  return u32{__half_as_ushort(pair.x)} | u32{__half_as_ushort(pair.y)} << 16U;
+}
+
 /// The transpose of an [8, 8] matrix of 16-bit entries, a pair of columns in every lane.
 KVAULT_DEVICE u32 transpose_pairs(u32 pair) {
   u32 result;

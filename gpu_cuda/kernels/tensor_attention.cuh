@@ -1,9 +1,6 @@
 #pragma once
 
-#include "gpu_cuda/kernel_abi.hpp"
-#include "gpu_cuda/kernels/block.cuh"
-#include "gpu_cuda/kernels/fragments.cuh"
-#include "gpu_cuda/kernels/visible.cuh"
+#include "gpu_cuda/kernels/coded_pages.cuh"
 
 // Attention over pages of coded keys and values by integer tensor cores. Levels of codes are bytes,
 // queries and probabilities two digits each, so that all products are exact integers. A warp has
@@ -14,20 +11,6 @@
 
 namespace kvault::cuda {
 
-// Where instructions are counted, in builds that never run, KVAULT_COUNTED_SCHEME is the scheme of
-// all pages, and no row is masked, capped or sparse.
-#ifdef KVAULT_COUNTED_SCHEME
-KVAULT_DEVICE constexpr u32 counted_scheme(u32) { return KVAULT_COUNTED_SCHEME; }
-KVAULT_DEVICE constexpr bool counted(bool common, bool) { return common; }
-#else
-KVAULT_DEVICE u32 counted_scheme(u32 format) { return scheme_of(format); }
-KVAULT_DEVICE bool counted(bool, bool actual) { return actual; }
-#endif
-
-inline constexpr u32 kTileTokens = 32;
-inline constexpr u32 kAttendWarps = kAttendThreads / kWarpThreads;
-/// Lower than any logit, above kNothing: a maximum to begin with.
-inline constexpr float kLeastMaximum = -1.0e30F;
 /// Of the two digits of a probability: 256 * high + low, both signed bytes.
 inline constexpr float kWeightMax = 127 * 256;
 
@@ -44,7 +27,7 @@ constexpr u32 blocks_at_once(u32 key_dim, u32 value_dim, bool is_wide) {
 
 template <u32 kKeyDim, u32 kValueDim, bool kWide>
 struct TensorShared {
-  u32 tables[3][4][kWarpThreads];  ///< of tq4, tq3 and tq2; Codes
+  CodeTables tables;
   u32 q_digits[kKeyDim / 32][kWarpThreads][kWide ? 4 : 2];
   float q[kColumns * kKeyDim];           ///< [column][dim], rotated
   float gathered[kColumns * kValueDim];  ///< of all warps
@@ -76,7 +59,6 @@ class TensorAttention {
   KVAULT_DEVICE void load_item();
   KVAULT_DEVICE void attend_page(u32 page);
   KVAULT_DEVICE void prefetch_page(u32 page) const;
-  KVAULT_DEVICE bool takes(u32 page) const;
   KVAULT_DEVICE void find_mean_products();
   KVAULT_DEVICE void attend_tile(u32 tile, u32 page_position, bool sees_all);
   KVAULT_DEVICE void find_products(u32 tile);
@@ -126,31 +108,9 @@ class TensorAttention {
   template <u32 kKeyDim, u32 kValueDim, bool kWide> \
   KVAULT_DEVICE
 
-/// Sums over the lanes of a column.
-KVAULT_DEVICE float sum_of_column(float value) {
-  KVAULT_UNROLL
-  for (int mask = 4; mask < 32; mask *= 2) value += shuffle_xor(value, mask);
-  return value;
-}
-KVAULT_DEVICE float max_of_column(float value) {
-  KVAULT_UNROLL
-  for (int mask = 4; mask < 32; mask *= 2) value = fmaxf(value, shuffle_xor(value, mask));
-  return value;
-}
-
 /// Tables, queries and the columns' first state.
 KVAULT_TENSOR_MEMBER void TensorAttention<kKeyDim, kValueDim, kWide>::load_item() {
-  for (u32 i = thread_index(); i < 3 * 4 * kWarpThreads; i += kAttendThreads) {
-    const u32 table = i / (4 * kWarpThreads);
-    const u32 word = i / kWarpThreads % 4;
-    const u32 first = table == 0 ? 0 : table == 1 ? 16 : 24;
-    u32 bytes = 0;
-    for (u32 j = 0; j < 4; ++j) {
-      const u32 entry = 4 * word + j;
-      if (entry < 16U >> table) bytes |= u32{kAllLevels[first + entry]} << (8 * j);
-    }
-    shared_.tables[table][word][i % kWarpThreads] = bytes;
-  }
+  shared_.tables.load();
   const std::size_t first = std::size_t{item_.tile} * kColumns * kKeyDim;
   for (u32 i = thread_index(); i < kColumns * kKeyDim; i += kAttendThreads) {
     shared_.q[i] = params_.q_rotated[first + i];
@@ -184,30 +144,11 @@ KVAULT_TENSOR_MEMBER void TensorAttention<kKeyDim, kValueDim, kWide>::load_item(
   sync_block();
 }
 
-KVAULT_TENSOR_MEMBER bool TensorAttention<kKeyDim, kValueDim, kWide>::takes(u32 page) const {
-  if (!view_.sees_page(view_.position_of_page(page))) return false;
-  const PageEntry& entry =
-      view_.sequence.pages[std::size_t{page} * params_.n_kv_head + view_.tile.kv_head];
-  return !is_raw(entry.key_format) && !is_raw(entry.value_format);
-}
-
 /// Has the memory begin to fetch what the warp will come to next.
 KVAULT_TENSOR_MEMBER void TensorAttention<kKeyDim, kValueDim, kWide>::prefetch_page(
     u32 page) const {
-  if (page >= item_.page_end || !takes(page)) return;
-  const PageEntry entry =
-      view_.sequence.pages[std::size_t{page} * params_.n_kv_head + view_.tile.kv_head];
-  constexpr u32 kLineBytes = 128;
-  const u32 key_bytes = mean_offset_bytes(scheme_of(entry.key_format), kKeyDim);
-  const u32 value_bytes = mean_offset_bytes(scheme_of(entry.value_format), kValueDim);
-  KVAULT_NO_UNROLL
-  for (u32 at = lane_index() * kLineBytes; at < key_bytes; at += kWarpThreads * kLineBytes) {
-    prefetch(entry.key + at);
-  }
-  KVAULT_NO_UNROLL
-  for (u32 at = lane_index() * kLineBytes; at < value_bytes; at += kWarpThreads * kLineBytes) {
-    prefetch(entry.value + at);
-  }
+  if (page >= item_.page_end || !takes_page(params_, view_, page)) return;
+  prefetch_codes(page_entry(params_, view_, page), kKeyDim, kValueDim, lane_index(), kWarpThreads);
 }
 
 KVAULT_TENSOR_MEMBER void TensorAttention<kKeyDim, kValueDim, kWide>::run() {
@@ -215,14 +156,14 @@ KVAULT_TENSOR_MEMBER void TensorAttention<kKeyDim, kValueDim, kWide>::run() {
   prefetch_page(item_.page_begin + warp_index());
   for (u32 page = item_.page_begin + warp_index(); page < item_.page_end; page += kAttendWarps) {
     prefetch_page(page + kAttendWarps);
-    if (takes(page)) attend_page(page);
+    if (takes_page(params_, view_, page)) attend_page(page);
   }
   store();
 }
 
 KVAULT_TENSOR_MEMBER void TensorAttention<kKeyDim, kValueDim, kWide>::attend_page(u32 page) {
   const u32 page_position = view_.position_of_page(page);
-  page_ = view_.sequence.pages[std::size_t{page} * params_.n_kv_head + view_.tile.kv_head];
+  page_ = page_entry(params_, view_, page);
   find_mean_products();
   KVAULT_UNROLL
   for (u32 c = 0; c < kOwn; ++c) {
@@ -232,7 +173,7 @@ KVAULT_TENSOR_MEMBER void TensorAttention<kKeyDim, kValueDim, kWide>::attend_pag
   value_step_ = level_step(scheme_of(page_.value_format), params_.value_unit);
   const bool sees_all = counted(true, view_.sees_all_of(page_position));
   KVAULT_NO_UNROLL
-  for (u32 tile = 0; tile < KVAULT_PAGE_N_TOKEN / kTileTokens; ++tile) {
+  for (u32 tile = 0; tile < kPageTiles; ++tile) {
     attend_tile(tile, page_position, sees_all);
   }
   if (is_centred(page_.value_format)) add_mean();
@@ -288,10 +229,8 @@ template <u32 kKeyDim, u32 kValueDim, bool kWide>
 template <u32 kScheme>
 KVAULT_DEVICE void TensorAttention<kKeyDim, kValueDim, kWide>::find_products_of(u32 tile) {
   using Book = Codes<kScheme>;
-  constexpr u32 kTable = kScheme == KVAULT_FORMAT_TQ3 ? 1 : kScheme == KVAULT_FORMAT_TQ2 ? 2 : 0;
-  const Book book(&shared_.tables[kTable][0][0]);
-  constexpr u32 kBits = Book::kIsNibbles ? 4 - (kScheme - KVAULT_FORMAT_TQ4) : 8;
-  constexpr u32 kRowBytes = kKeyDim * kBits / 8;
+  const Book book = shared_.tables.template codes<kScheme>();
+  constexpr u32 kRowBytes = kKeyDim * kCodeBits<kScheme> / 8;
   constexpr u32 kRun = kKeyRun<kSteps>;
   const u32 g = lane_index() / 4;
   KVAULT_UNROLL
@@ -501,10 +440,8 @@ template <u32 kKeyDim, u32 kValueDim, bool kWide>
 template <u32 kScheme>
 KVAULT_DEVICE void TensorAttention<kKeyDim, kValueDim, kWide>::add_values_of(u32 tile) {
   using Book = Codes<kScheme>;
-  constexpr u32 kTable = kScheme == KVAULT_FORMAT_TQ3 ? 1 : kScheme == KVAULT_FORMAT_TQ2 ? 2 : 0;
-  const Book book(&shared_.tables[kTable][0][0]);
-  constexpr u32 kBits = Book::kIsNibbles ? 4 - (kScheme - KVAULT_FORMAT_TQ4) : 8;
-  constexpr u32 kQuadBytes = kValueDim * KVAULT_QUAD_N_TOKEN * kBits / 8;
+  const Book book = shared_.tables.template codes<kScheme>();
+  constexpr u32 kQuadBytes = kValueDim * KVAULT_QUAD_N_TOKEN * kCodeBits<kScheme> / 8;
   constexpr u32 kRun = kValueRun<kTiles>;
   const u32 quad = tile * (kTileTokens / KVAULT_QUAD_N_TOKEN) + lane_index() % 4;
   const std::byte* const row = page_.value + quad * kQuadBytes;
@@ -619,9 +556,7 @@ KVAULT_TENSOR_MEMBER void TensorAttention<kKeyDim, kValueDim, kWide>::store() {
     if (warp_index() == warp) add_to_gathered(warp, factor);
     sync_block();
   }
-  float* const partial =
-      params_.partials +
-      (std::size_t{item_.slot} * kPartialKinds + kTensorValues) * slot_floats(kValueDim);
+  float* const partial = params_.partials + std::size_t{item_.slot} * slot_floats(kValueDim);
   for (u32 row = thread_index(); row < kColumns; row += kAttendThreads) {
     float greatest = kLeastMaximum;
     float sum = 0;

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cuda_fp16.h>
+
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -70,6 +72,42 @@ void multiply_tile(int (&c)[4], const std::uint32_t (&a)[4], std::uint32_t b0, s
       sum += left * static_cast<std::int8_t>(b_byte);
     }
     c[entry] = sum;
+  }
+}
+
+inline float low_half(std::uint32_t pair) {
+  return __half2float(__ushort_as_half(static_cast<std::uint16_t>(pair)));
+}
+inline float high_half(std::uint32_t pair) { return low_half(pair >> 16U); }
+inline std::uint32_t round_to_halves(float first, float second) {
+  const std::uint32_t low = __half_as_ushort(__float2half_rn(first));
+  return low | std::uint32_t{__half_as_ushort(__float2half_rn(second))} << 16U;
+}
+inline std::uint32_t multiply_add_halves(std::uint32_t a, std::uint32_t b, std::uint32_t c) {
+  return round_to_halves(std::fma(low_half(a), low_half(b), low_half(c)),
+                         std::fma(high_half(a), high_half(b), high_half(c)));
+}
+inline std::uint32_t multiply_halves(std::uint32_t a, std::uint32_t b) {
+  return round_to_halves(low_half(a) * low_half(b), high_half(a) * high_half(b));
+}
+
+/// PTX ISA, "Matrix Fragments for mma.m16n8k16" of halves.
+inline void multiply_tile(float (&c)[4], const std::uint32_t (&a)[4], std::uint32_t b0,
+                          std::uint32_t b1) {
+  const auto& lanes = emulator::exchange("multiply_tile", {a[0], a[1], a[2], a[3], b0, b1});
+  const std::uint32_t lane = thread_index() % 32;
+  const auto entry_of = [](std::uint32_t pair, std::uint32_t k) {
+    return k % 2 == 0 ? low_half(pair) : high_half(pair);
+  };
+  for (std::uint32_t entry = 0; entry < 4; ++entry) {
+    const std::uint32_t row = lane / 4 + (entry >= 2 ? 8 : 0);
+    const std::uint32_t column = lane % 4 * 2 + entry % 2;
+    for (std::uint32_t k = 0; k < 16; ++k) {
+      const auto& a_lane = lanes[row % 8 * 4 + k % 8 / 2];
+      const auto& b_lane = lanes[column * 4 + k % 8 / 2];
+      c[entry] += entry_of(a_lane[(row >= 8 ? 1 : 0) + (k >= 8 ? 2 : 0)], k) *
+                  entry_of(b_lane[k >= 8 ? 5 : 4], k);
+    }
   }
 }
 

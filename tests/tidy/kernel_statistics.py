@@ -5,9 +5,10 @@ kernel_statistics.py --nvcc NVCC [--architectures 90,80] [--update]
 
 Of every kernel the registers and the bytes that are spilled, as ptxas says them; of attention over
 coded pages the instructions of the loop over tiles of 32 tokens, for every element of keys and
-values, counted in builds where all pages have one scheme and no row is masked. More than the table
-says fails; so does less than nine tenths, until the table says so too. Other compilers are not
-compared (77).
+values, and where many rows are taken at once those of the loop over pages, for every element and
+row. They are counted in builds where all pages have one scheme, no row is masked and no reference
+rises. More than the table says fails; so does less than nine tenths, until the table says so too.
+Other compilers are not compared (77).
 """
 import argparse
 import re
@@ -23,8 +24,9 @@ TABLE = KERNELS / "statistics.txt"
 SCHEMES = {"q8": 16, "tq4": 17, "tq3": 18, "tq2": 19}
 TILE_TOKENS, WARP_THREADS = 32, 32
 SKIPPED = 77
+PAGE_TOKENS, PREFILL_ROWS = 128, 64
 # An instruction has 16 bytes; its lowest 12 bits say which.
-BYTES, BRA = 16, 0x947
+BYTES, BRA, IMMA, HMMA, SHFL = 16, 0x947, 0x237, 0x23C, 0xF89
 
 
 def compile_kernels(nvcc, source, architecture, defines=()):
@@ -70,17 +72,33 @@ def branch_target(index, low, high):
     return index + 1 + (upper * 256 + ((low >> 16) & 0xFF)) * 4 // BYTES
 
 
+def loops_of(instructions):
+    """The loops, innermost first where they share an end, each a list of opcodes."""
+    opcodes = [low & 0xFFF for low, _ in instructions]
+    for index, (low, high) in enumerate(instructions):
+        if opcodes[index] == BRA:
+            target = branch_target(index, low, high)
+            if target <= index:
+                yield opcodes[target:index + 1]
+
+
 def tile_loop(instructions):
     """The length of the first loop with a tensor instruction in it: the one over tiles."""
-    imma = 0x237
-    loops = []
-    for index, (low, high) in enumerate(instructions):
-        if low & 0xFFF == BRA:
-            target = branch_target(index, low, high)
-            body = instructions[target:index + 1]
-            if target <= index and any(word & 0xFFF == imma for word, _ in body):
-                loops.append(len(body))
-    return min(loops)
+    return min(len(loop) for loop in loops_of(instructions) if IMMA in loop)
+
+
+def page_instructions(instructions):
+    """What a lane does for a page: the loop over pages, in which the one over tiles of rows has the
+    products of bytes, the one over tiles of tokens those of halves, and the one over a warp's own
+    tiles of rows the products with a mean."""
+    loops = sorted(loops_of(instructions), key=len)
+    page = next(loop for loop in loops if IMMA in loop and HMMA in loop)
+    rows = next(loop for loop in loops if IMMA in loop and HMMA not in loop)
+    tokens = next(loop for loop in loops if HMMA in loop and IMMA not in loop)
+    mean = next(loop for loop in loops if SHFL in loop and IMMA not in loop)
+    n_tile, n_warp = PREFILL_ROWS // 8, 4
+    more = (n_tile - 1) * len(rows) + (PAGE_TOKENS // TILE_TOKENS - 1) * len(tokens)
+    return len(page) + more + (n_tile // n_warp - 1) * len(mean)
 
 
 def measure(nvcc, architecture):
@@ -98,6 +116,13 @@ def measure(nvcc, architecture):
             elements = 2 * TILE_TOKENS * head_dim // WARP_THREADS
             key = f"{kernel} sm_{architecture} {scheme}_instructions_per_element"
             rows[key] = round(tile_loop(instructions) / elements, 2)
+        cubin, _ = compile_kernels(nvcc, KERNELS / "attend_prefill.cu", architecture,
+                                   [f"KVAULT_COUNTED_SCHEME={number}"])
+        for kernel, instructions in code_sections(cubin):
+            head_dim = int(kernel.split("_")[2])
+            elements = 2 * PAGE_TOKENS * head_dim * PREFILL_ROWS // (4 * WARP_THREADS)
+            key = f"{kernel} sm_{architecture} {scheme}_instructions_per_element_and_row"
+            rows[key] = round(page_instructions(instructions) / elements, 3)
     return rows
 
 

@@ -58,7 +58,7 @@ TEST_CASE("cuda plan: every page of a tile is in one split, whose boundaries are
       }
       CHECK(slots.size() == waves[0].narrow.size());
       for (std::uint64_t page = 1; page + 2 < n_page; ++page) CHECK(n_tensor[page] == 1);
-      CHECK(waves[0].tiles[0].n_slot <= 130);
+      CHECK(waves[0].tiles[0].n_slot <= 132);
     }
   }
 }
@@ -72,7 +72,10 @@ TEST_CASE("cuda plan: a split has an item for every kind of its pages, and says 
   CHECK(waves[0].portable[0].kind == kRawValues);
   REQUIRE(waves[0].narrow.size() == 1);
   CHECK(waves[0].wide.empty());
-  CHECK(waves[0].slot_kinds == std::vector<std::uint32_t>{1U << kRawValues | 1U << kTensorValues});
+  CHECK(waves[0].slot_kinds == std::vector<std::uint32_t>{kRawValues, kTensorValues});
+  CHECK(waves[0].portable[0].slot == 0);
+  CHECK(waves[0].narrow[0].slot == 1);
+  CHECK(waves[0].tiles[0].n_slot == 2);
 }
 
 TEST_CASE("cuda plan: raw keys of coded values, and GPUs without tensor cores, are portable") {
@@ -102,6 +105,78 @@ TEST_CASE("cuda plan: rows beyond four are wide, whatever the other sequences ar
   CHECK(!waves[0].narrow.empty());
 }
 
+constexpr AttendPolicy kPrefill = {
+    .uses_tensor_cores = true, .n_column = kColumns, .n_prefill_tile = 8};
+
+TEST_CASE("cuda plan: many rows are taken at once, all tiles of an item in one wave") {
+  const std::vector<PageRef> pages = make_pages(300, kCoded, kCoded);
+  const AttendSequence sequence = make_sequence(pages, 1000);
+  std::size_t n_row = 0;
+  for (const AttendWave& wave : plan_attend(make_args({&sequence, 1}), kPrefill)) {
+    CHECK(wave.narrow.empty());
+    CHECK(wave.wide.empty());
+    std::set<std::uint32_t> slots;
+    for (const ItemEntry& item : wave.prefill) {
+      CHECK(item.kind == kTensorValues);
+      REQUIRE(item.tile + item.n_tile <= wave.tiles.size());
+      const TileEntry& first = wave.tiles[item.tile];
+      for (std::uint32_t i = 0; i < item.n_tile; ++i) {
+        const TileEntry& tile = wave.tiles[item.tile + i];
+        CHECK(tile.first_row == first.first_row + i * kColumns);
+        CHECK(tile.n_slot == first.n_slot);
+        // Where a kernel finds the slot of the other tiles.
+        const std::uint32_t slot = tile.first_slot + (item.slot - first.first_slot);
+        CHECK(wave.slot_kinds[slot] == kTensorValues);
+        slots.insert(slot);
+      }
+    }
+    for (const ItemEntry& item : wave.portable) slots.insert(item.slot);
+    CHECK(slots.size() == wave.slot_kinds.size());
+    for (const TileEntry& tile : wave.tiles) n_row += tile.n_row;
+  }
+  CHECK(n_row == 4000);
+}
+
+TEST_CASE("cuda plan: what counts as many rows, and that splits depend on the sequence alone") {
+  const std::vector<PageRef> pages = make_pages(64, kCoded, kCoded);
+  const auto n_prefill = [&](std::uint32_t n_q, std::uint32_t n_head, const AttendPolicy& policy) {
+    const AttendSequence sequence = make_sequence(pages, n_q);
+    std::size_t n_item = 0;
+    for (const AttendWave& wave : plan_attend(make_args({&sequence, 1}, n_head), policy)) {
+      n_item += wave.prefill.size();
+    }
+    return n_item;
+  };
+  CHECK(n_prefill(7, 4, kPrefill) == 0);
+  CHECK(n_prefill(8, 4, kPrefill) == 8);
+  CHECK(n_prefill(8, 4, kTensor) == 0);
+  // A token of many heads is decoded, whatever there may be to come.
+  CHECK(n_prefill(1, 64, kPrefill) == 0);
+  // One block of 64 rows after the other: then splits of more pages.
+  CHECK(n_prefill(64, 4, kPrefill) == 4 * 8);
+  CHECK(n_prefill(16384, 1, kPrefill) == 256 * 4);
+  const AttendSequence sequences[] = {make_sequence(pages, 16), make_sequence(pages, 16384)};
+  const auto alone = plan_attend(make_args({sequences, 1}, 4), kPrefill);
+  const auto together = plan_attend(make_args(sequences, 4), kPrefill);
+  for (std::size_t i = 0; i < alone[0].prefill.size(); ++i) {
+    CHECK(together[0].prefill[i].page_begin == alone[0].prefill[i].page_begin);
+    CHECK(together[0].prefill[i].n_tile == alone[0].prefill[i].n_tile);
+  }
+}
+
+TEST_CASE("cuda plan: a long prefill takes few waves, each of which fills a device") {
+  const std::vector<PageRef> one_head = make_pages(256, kCoded, kCoded);
+  std::vector<PageRef> pages;
+  for (const PageRef& page : one_head) pages.insert(pages.end(), 8, page);
+  AttendSequence sequence = make_sequence(pages, 2048);
+  sequence.n_token = 256 * kPageTokens;
+  AttendArgs args = make_args({&sequence, 1}, 32);
+  args.n_kv_head = 8;
+  const auto waves = plan_attend(args, kPrefill);
+  CHECK(waves.size() <= 5);
+  for (std::size_t i = 0; i + 1 < waves.size(); ++i) CHECK(waves[i].prefill.size() >= 800);
+}
+
 TEST_CASE("cuda plan: the scratch of a wave stays within what the device says") {
   const std::vector<PageRef> pages = make_pages(3000, kCoded, kCoded);
   const AttendSequence sequence = make_sequence(pages, 512);
@@ -126,8 +201,8 @@ TEST_CASE("cuda plan: one for pages to come is the same whatever the sequence ha
     const AttendSequence sequence = make_sequence(std::span(pages).first(n_page), 1);
     const auto waves = plan_attend(make_args({&sequence, 1}), standing);
     REQUIRE(waves.size() == 1);
-    const std::uint32_t all = 1U << kRawValues | 1U << kCodedValues | 1U << kTensorValues;
-    CHECK(waves[0].slot_kinds == std::vector<std::uint32_t>(5, all));
+    REQUIRE(waves[0].slot_kinds.size() == 15);
+    for (std::uint32_t slot = 0; slot < 15; ++slot) CHECK(waves[0].slot_kinds[slot] == slot % 3);
     CHECK(waves[0].portable.size() == 10);
     CHECK(waves[0].narrow.size() == 5);
     CHECK(waves[0].narrow.back().page_begin == 16);
