@@ -292,7 +292,6 @@ Result<> AttendCall::lay_wave(std::uint32_t index) {
 
 void AttendCall::lay_items(Kernel kernel, const ItemEntry* items, std::size_t n_item) {
   params_.items = items;
-  params_.n_item = static_cast<std::uint32_t>(n_item);
   if (n_item > 0) launches_.push_back({kernel, params_, n_item});
 }
 

@@ -149,7 +149,7 @@ struct ItemEntry {
 struct AttendParams {
   const SequenceEntry* sequences;
   const TileEntry* tiles;
-  const ItemEntry* items;           ///< [n_item], of this launch
+  const ItemEntry* items;           ///< of this launch, one for each block of threads
   const std::uint32_t* slot_kinds;  ///< [n_slot], an ItemKind each
   float* q_raw;                     ///< [n_tile, kColumns, padded key dim], times the softmax scale
   float* q_rotated;                 ///< likewise, equalised and rotated
@@ -165,7 +165,6 @@ struct AttendParams {
   std::uint32_t key_dim;
   std::uint32_t value_dim;
   std::uint32_t uses_tensor_cores;  ///< whether there are items of kTensorValues
-  std::uint32_t n_item;
   float softmax_scale;
   float softcap;
   float key_unit;  ///< 1 / sqrt(key_dim)

@@ -14,13 +14,10 @@ constexpr u32 prefill_blocks_at_once(u32 key_dim, u32 value_dim) {
 }
 
 template <u32 kKeyDim, u32 kValueDim>
-KVAULT_DEVICE void attend_items(const AttendParams& params,
-                                PrefillShared<kKeyDim, kValueDim>& shared) {
-  for (u32 i = block_index(); i < params.n_item; i += n_block()) {
-    const ItemEntry item = params.items[i];
-    PrefillAttention<kKeyDim, kValueDim>(params, item, shared).run();
-    sync_block();
-  }
+KVAULT_DEVICE void attend_item(const AttendParams& params,
+                               PrefillShared<kKeyDim, kValueDim>& shared) {
+  const ItemEntry& item = params.items[block_index()];
+  PrefillAttention<kKeyDim, kValueDim>(params, item, shared).run();
 }
 
 }  // namespace
@@ -31,7 +28,7 @@ KVAULT_DEVICE void attend_items(const AttendParams& params,
   kvault_prefill_##key_dim##_##value_dim(const AttendParams params) {       \
     using Shared = PrefillShared<key_dim, value_dim>;                       \
     KVAULT_SHARED(Shared, shared);                                          \
-    attend_items<key_dim, value_dim>(params, shared);                       \
+    attend_item<key_dim, value_dim>(params, shared);                        \
   }
 #ifdef KVAULT_COUNTED_SCHEME
 KVAULT_PREFILL_KERNEL(128, 128)

@@ -10,13 +10,10 @@ constexpr bool k_narrow = false;
 constexpr bool k_wide = true;
 
 template <u32 kKeyDim, u32 kValueDim, bool kWide>
-KVAULT_DEVICE void attend_items(const AttendParams& params,
-                                TensorShared<kKeyDim, kValueDim, kWide>& shared) {
-  for (u32 i = block_index(); i < params.n_item; i += n_block()) {
-    const ItemEntry item = params.items[i];
-    TensorAttention<kKeyDim, kValueDim, kWide>(params, item, shared).run();
-    sync_block();
-  }
+KVAULT_DEVICE void attend_item(const AttendParams& params,
+                               TensorShared<kKeyDim, kValueDim, kWide>& shared) {
+  const ItemEntry& item = params.items[block_index()];
+  TensorAttention<kKeyDim, kValueDim, kWide>(params, item, shared).run();
 }
 
 }  // namespace
@@ -27,7 +24,7 @@ KVAULT_DEVICE void attend_items(const AttendParams& params,
   kvault_tensor_##key_dim##_##value_dim##_##width(const AttendParams params) { \
     using Shared = TensorShared<key_dim, value_dim, k_##width>;                \
     KVAULT_SHARED(Shared, shared);                                             \
-    attend_items<key_dim, value_dim, k_##width>(params, shared);               \
+    attend_item<key_dim, value_dim, k_##width>(params, shared);                \
   }
 #ifdef KVAULT_COUNTED_SCHEME
 KVAULT_TENSOR_KERNEL(64, 64, narrow)

@@ -148,7 +148,7 @@ class Codes {
 
 /// Steps of a key's row that a lane has in registers at once.
 template <u32 kSteps>
-inline constexpr u32 kKeyRun = kSteps % 8 == 0 ? 8 : kSteps;
+inline constexpr u32 kKeyRun = kSteps > 8 && kSteps % 4 == 0 ? 4 : kSteps;
 
 /// What a lane needs of a key's row for kKeyRun steps from step `first` on.
 template <u32 kScheme, u32 kSteps>

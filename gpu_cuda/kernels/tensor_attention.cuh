@@ -14,15 +14,9 @@ namespace kvault::cuda {
 /// Of the two digits of a probability: 256 * high + low, both signed bytes.
 inline constexpr float kWeightMax = 127 * 256;
 
-/// Blocks of threads that are to fit a multiprocessor at once, of 65536 registers. Compilers for
-/// other architectures than 9.0 make no code of 128 registers without spilling some.
+/// Blocks of threads that are to fit a multiprocessor at once, of 65536 registers.
 constexpr u32 blocks_at_once(u32 key_dim, u32 value_dim, bool is_wide) {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ == 900
-  constexpr u32 kMost = 4;
-#else
-  constexpr u32 kMost = 3;
-#endif
-  return key_dim > 128 || value_dim > 128 ? 2 : is_wide ? 3 : kMost;
+  return key_dim > 128 || value_dim > 128 ? 2 : is_wide ? 3 : 4;
 }
 
 template <u32 kKeyDim, u32 kValueDim, bool kWide>
@@ -33,6 +27,9 @@ struct TensorShared {
   float gathered[kColumns * kValueDim];  ///< of all warps
   float warp_maximum[kAttendWarps][kColumns];
   float warp_sum[kAttendWarps][kColumns];
+  // Not in registers: every thread would have all of it, all the time.
+  TileView view;
+  PageEntry pages[kAttendWarps];
 };
 
 /// Sums are in registers. Where they take most of these, loops over the dims have a sync_warp() in
@@ -44,7 +41,11 @@ class TensorAttention {
   using Shared = TensorShared<kKeyDim, kValueDim, kWide>;
 
   KVAULT_DEVICE TensorAttention(const AttendParams& params, const ItemEntry& item, Shared& shared)
-      : params_(params), item_(item), shared_(shared), view_(TileView::of(params, item.tile)) {}
+      : params_(params),
+        item_(item),
+        shared_(shared),
+        view_(shared.view),
+        page_(shared.pages[warp_index()]) {}
 
   /// Attends the item's pages and leaves the partial softmax in its slot.
   KVAULT_DEVICE void run();
@@ -52,6 +53,8 @@ class TensorAttention {
  private:
   static constexpr u32 kSteps = kKeyDim / 32;
   static constexpr u32 kTiles = kValueDim / 16;
+  /// Whether sums take most of the registers.
+  static constexpr bool kIsTight = kTiles > 16 || (kWide && kTiles >= 16);
   /// Columns of a lane, from own_column() on.
   static constexpr u32 kOwn = kWide ? 2 : 1;
 
@@ -79,8 +82,8 @@ class TensorAttention {
   const AttendParams& params_;
   const ItemEntry& item_;
   Shared& shared_;
-  TileView view_;
-  PageEntry page_ = {};
+  const TileView& view_;  ///< from load_item() on
+  PageEntry& page_;       ///< the warp's
 
   // Of the lane's columns.
   int q_centre_[kOwn];
@@ -110,6 +113,7 @@ class TensorAttention {
 
 /// Tables, queries and the columns' first state.
 KVAULT_TENSOR_MEMBER void TensorAttention<kKeyDim, kValueDim, kWide>::load_item() {
+  if (thread_index() == 0) shared_.view = TileView::of(params_, item_.tile);
   shared_.tables.load();
   const std::size_t first = std::size_t{item_.tile} * kColumns * kKeyDim;
   for (u32 i = thread_index(); i < kColumns * kKeyDim; i += kAttendThreads) {
@@ -163,7 +167,9 @@ KVAULT_TENSOR_MEMBER void TensorAttention<kKeyDim, kValueDim, kWide>::run() {
 
 KVAULT_TENSOR_MEMBER void TensorAttention<kKeyDim, kValueDim, kWide>::attend_page(u32 page) {
   const u32 page_position = view_.position_of_page(page);
-  page_ = page_entry(params_, view_, page);
+  sync_warp();
+  if (lane_index() == 0) page_ = page_entry(params_, view_, page);
+  sync_warp();
   find_mean_products();
   KVAULT_UNROLL
   for (u32 c = 0; c < kOwn; ++c) {
@@ -189,7 +195,7 @@ KVAULT_TENSOR_MEMBER void TensorAttention<kKeyDim, kValueDim, kWide>::find_mean_
         mean_of(page_.key, scheme_of(page_.key_format), params_.key_dim);
     KVAULT_UNROLL
     for (u32 step = 0; step < kSteps; ++step) {
-      if constexpr (kSteps > 8) sync_warp();
+      if constexpr (kIsTight) sync_warp();
       const u32 dim = step * kWarpThreads + lane_index();
       // What stands behind the last dim may be anything.
       const float entry = dim < params_.key_dim ? half_as_float(mean[dim]) : 0.0F;
@@ -235,13 +241,13 @@ KVAULT_DEVICE void TensorAttention<kKeyDim, kValueDim, kWide>::find_products_of(
   const u32 g = lane_index() / 4;
   KVAULT_UNROLL
   for (u32 m = 0; m < 2; ++m) {
-    if constexpr (kSteps > kRun) sync_warp();
+    if constexpr (kIsTight) sync_warp();
     const std::byte* const row = page_.key + (tile * kTileTokens + 16 * m + 2 * g) * kRowBytes;
     int high[4] = {};
     int low[4] = {};
-    KVAULT_UNROLL
+    KVAULT_NO_UNROLL
     for (u32 first = 0; first < kSteps; first += kRun) {
-      if constexpr (kSteps > kRun) sync_warp();
+      if constexpr (kIsTight) sync_warp();
       u32 even[kRun * Book::kRegisters];
       u32 odd[kRun * Book::kRegisters];
       load_key<kScheme, kSteps>(row, first, even);
@@ -447,7 +453,7 @@ KVAULT_DEVICE void TensorAttention<kKeyDim, kValueDim, kWide>::add_values_of(u32
   const std::byte* const row = page_.value + quad * kQuadBytes;
   KVAULT_UNROLL
   for (u32 first = 0; first < kTiles; first += kRun) {
-    if constexpr (kTiles > 16) sync_warp();
+    if constexpr (kIsTight) sync_warp();
     u32 near[kRun * Book::kRegisters];
     u32 far[kRun * Book::kRegisters];
     load_value<kScheme, kTiles>(row, first, near);
@@ -499,7 +505,7 @@ KVAULT_TENSOR_MEMBER void TensorAttention<kKeyDim, kValueDim, kWide>::add_mean()
   for (u32 c = 0; c < kOwn; ++c) mass[c] = sum_of_column(page_sum_[c]);
   KVAULT_UNROLL
   for (u32 i = 0; i < kTiles; ++i) {
-    if constexpr (kTiles > 16) sync_warp();
+    if constexpr (kIsTight) sync_warp();
     const u32 pair = mean[value_word<kTiles>(lane_index() / 4, i)];
     KVAULT_UNROLL
     for (u32 half = 0; half < 2; ++half) {
@@ -515,7 +521,7 @@ KVAULT_TENSOR_MEMBER void TensorAttention<kKeyDim, kValueDim, kWide>::add_to_gat
     u32 warp, const float (&factor)[kOwn]) {
   KVAULT_UNROLL
   for (u32 i = 0; i < kTiles; ++i) {
-    if constexpr (kTiles > 16) sync_warp();
+    if constexpr (kIsTight) sync_warp();
     const u32 dim = 2 * value_word<kTiles>(lane_index() / 4, i);
     KVAULT_UNROLL
     for (u32 half = 0; half < 2; ++half) {

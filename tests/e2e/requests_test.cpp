@@ -19,8 +19,11 @@ using test::Chat;
 
 namespace {
 
-wire::Frame creation(std::uint64_t id, const std::string& name) {
-  const SessionDescription description{name, {{"weights", "abc"}}, mixed_options().shape};
+/// With more layers it takes longer.
+wire::Frame creation(std::uint64_t id, const std::string& name, std::size_t n_layer = 3) {
+  ModelShape shape = mixed_options().shape;
+  shape.layers.resize(n_layer, shape.layers[0]);
+  const SessionDescription description{name, {{"weights", "abc"}}, shape};
   return wire::make_message(
              {.version = 1, .type = wire::MessageType::create_session, .request_id = id},
              [&](wire::Builder& builder) {
@@ -162,7 +165,7 @@ bool is_refused(test::RawClient& raw, const wire::Frame& request, const test::Re
   const auto type = wire::decode_header(std::span(request).first(wire::kHeaderSize))->type;
   std::vector<std::byte> bytes;
   for (std::uint64_t i = 0; i < 25; ++i) {
-    const wire::Frame busy = creation(10'000 + i, message("busy ", i));
+    const wire::Frame busy = creation(10'000 + i, message("busy ", i), 500);
     bytes.insert(bytes.end(), busy.begin(), busy.end());
   }
   bytes.insert(bytes.end(), request.begin(), request.end());
