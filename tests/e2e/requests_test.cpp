@@ -19,7 +19,9 @@ using test::Chat;
 
 namespace {
 
-/// With more layers it takes longer.
+/// Of a session whose creation takes so long that many of them take milliseconds on any machine.
+constexpr std::size_t kSlowLayers = 500;
+
 wire::Frame creation(std::uint64_t id, const std::string& name, std::size_t n_layer = 3) {
   ModelShape shape = mixed_options().shape;
   shape.layers.resize(n_layer, shape.layers[0]);
@@ -75,8 +77,9 @@ TEST_CASE("short: requests: too late or taken back, they are not done") {
   for (std::uint64_t round = 1; round <= 50 && !(was_cancelled && was_late); ++round) {
     const std::uint64_t id = 1000 * round;
     std::vector<wire::Frame> frames;
-    for (std::uint64_t i = 0; i < 26; ++i)
-      frames.push_back(creation(id + i, message(round, ".", i)));
+    for (std::uint64_t i = 0; i < 26; ++i) {
+      frames.push_back(creation(id + i, message(round, ".", i), kSlowLayers));
+    }
     const std::string taken_back = message("taken back ", round);
     frames.push_back(creation(id + 100, taken_back));
     frames.push_back(cancellation(id + 101, id + 100));
@@ -88,7 +91,7 @@ TEST_CASE("short: requests: too late or taken back, they are not done") {
 
     frames.clear();
     for (std::uint64_t i = 0; i < 26; ++i) {
-      frames.push_back(creation(id + 200 + i, message(round, ".", 200 + i)));
+      frames.push_back(creation(id + 200 + i, message(round, ".", 200 + i), kSlowLayers));
     }
     const std::string too_late = message("too late ", round);
     frames.push_back(creation(id + 300, too_late));
@@ -165,7 +168,7 @@ bool is_refused(test::RawClient& raw, const wire::Frame& request, const test::Re
   const auto type = wire::decode_header(std::span(request).first(wire::kHeaderSize))->type;
   std::vector<std::byte> bytes;
   for (std::uint64_t i = 0; i < 25; ++i) {
-    const wire::Frame busy = creation(10'000 + i, message("busy ", i), 500);
+    const wire::Frame busy = creation(10'000 + i, message("busy ", i), kSlowLayers);
     bytes.insert(bytes.end(), busy.begin(), busy.end());
   }
   bytes.insert(bytes.end(), request.begin(), request.end());
