@@ -5,6 +5,7 @@
 #include "core/codec/codebook.hpp"
 #include "gpu_cuda/call_tables.hpp"
 #include "gpu_cuda/cuda_buffer.hpp"
+#include "gpu_cuda/row_kernels.hpp"
 
 namespace kvault::cuda {
 namespace {
@@ -53,10 +54,11 @@ Result<> hand_in_encode(Runtime& runtime, const EncodeArgs& args) {
   params.jobs = tables.add(std::span<const EncodeJob>(jobs));
   params.misfits = reinterpret_cast<std::uint32_t*>(misfits.address());
   KVAULT_TRY(params.rotation, runtime.rotation(args.head_dim));
+  params.paley_signs = paley_signs(args.head_dim);
   params.is_value = args.side == Side::value ? 1 : 0;
   params.scale_rule = static_cast<std::uint32_t>(args.scale_rule);
   KVAULT_CHECK(tables.send());
-  KVAULT_CHECK(runtime.launch(Kernel::encode, params, n_job));
+  KVAULT_CHECK(runtime.launch(row_kernels(args.head_dim).encode, params, n_job));
   auto found = std::make_shared<std::vector<std::uint32_t>>(n_job);
   KVAULT_CHECK(runtime.download(std::as_writable_bytes(std::span(*found)), misfits.address()));
   runtime.stream().when_done([found, outcomes = args.outcomes] {

@@ -22,16 +22,32 @@ inline constexpr std::uint32_t kNarrowColumns = 4;
 constexpr std::uint32_t prefill_tiles(std::uint32_t key_dim, std::uint32_t value_dim) {
   return key_dim > 128 || value_dim > 128 ? 4 : 8;
 }
-/// Floats of rows that a block turns at once.
-inline constexpr std::uint32_t kRowFloats = 4096;
-
-/// Rows of a block that are turned at once: a power of two, at least a quad.
-constexpr std::uint32_t rows_of_group(std::uint32_t head_dim) {
-  std::uint32_t n_row = KVAULT_PAGE_N_TOKEN;
-  while (n_row * head_dim > kRowFloats) n_row /= 2;
-  return n_row;
+/// Lanes of a warp that have a row of encode.cu and reconstruct.cu among them: one for 16 dims of
+/// the padded row, a power of two of them.
+constexpr std::uint32_t lanes_of_row(std::uint32_t head_dim) {
+  std::uint32_t n_lane = 2;
+  while (n_lane * 16 < head_dim) n_lane *= 2;
+  return n_lane;
 }
-static_assert(rows_of_group(KVAULT_HEAD_DIM_MAX) >= KVAULT_QUAD_N_TOKEN);
+/// The order of the rotation's Paley factor, or 1; core/codec/hadamard.hpp.
+constexpr std::uint32_t paley_order_of(std::uint32_t head_dim) {
+  while (head_dim % 2 == 0) head_dim /= 2;
+  return head_dim == 1 ? 1 : 4 * head_dim;
+}
+/// Threads of a block there: lanes for every quad of a page, if that many fit. Products with a
+/// Paley factor take more registers.
+constexpr std::uint32_t row_threads(std::uint32_t head_dim) {
+  const std::uint32_t n_wanted = KVAULT_PAGE_N_TOKEN / KVAULT_QUAD_N_TOKEN * lanes_of_row(head_dim);
+  const std::uint32_t n_most = paley_order_of(head_dim) == 1 ? kBlockThreads : kBlockThreads / 2;
+  return n_wanted < n_most ? n_wanted : n_most;
+}
+inline constexpr std::uint32_t kPaleyOrderMax = 28;
+
+/// Entries of the Paley factor, [order, order], where instructions can name them: a kernel's
+/// parameters.
+struct PaleySigns {
+  float at[kPaleyOrderMax * kPaleyOrderMax];
+};
 
 /// The rotation of a head_dim; core/codec/rotation.hpp.
 struct RotationTable {
@@ -56,6 +72,7 @@ struct EncodeParams {
   const EncodeJob* jobs;
   std::uint32_t* misfits;  ///< [n_job]: 1 where the block does not fit its format
   RotationTable rotation;
+  PaleySigns paley_signs;
   std::uint32_t is_value;
   std::uint32_t scale_rule;
 };
@@ -68,10 +85,11 @@ struct ReconstructJob {
   float step;
 };
 
-/// A block of threads for each job and group of rows.
+/// A block of threads for each job.
 struct ReconstructParams {
   const ReconstructJob* jobs;
   RotationTable rotation;
+  PaleySigns paley_signs;
   std::uint32_t is_value;
   std::uint32_t row_type;
   std::uint32_t row_stride;  ///< in elements

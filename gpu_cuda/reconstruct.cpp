@@ -6,6 +6,7 @@
 #include "core/codec/codebook.hpp"
 #include "gpu_cuda/call_tables.hpp"
 #include "gpu_cuda/cuda_buffer.hpp"
+#include "gpu_cuda/row_kernels.hpp"
 
 namespace kvault::cuda {
 namespace {
@@ -45,12 +46,12 @@ Result<> hand_in_wave(Runtime& runtime, const ReconstructArgs& args, std::size_t
   ReconstructParams params = {};
   params.jobs = tables.add(std::span<const ReconstructJob>(jobs));
   KVAULT_TRY(params.rotation, runtime.rotation(args.head_dim));
+  params.paley_signs = paley_signs(args.head_dim);
   params.is_value = args.side == Side::value ? 1 : 0;
   params.row_type = static_cast<std::uint32_t>(args.row_type);
   params.row_stride = args.n_head * args.head_dim;
   KVAULT_CHECK(tables.send());
-  const std::uint64_t n_group = kPageTokens / rows_of_group(args.head_dim);
-  KVAULT_CHECK(runtime.launch(Kernel::reconstruct, params, n_block * n_group));
+  KVAULT_CHECK(runtime.launch(row_kernels(args.head_dim).reconstruct, params, n_block));
   return runtime.download(args.rows.subspan(first * block_bytes, n_block * block_bytes),
                           rows.address());
 }

@@ -49,23 +49,55 @@ KVAULT_DEVICE float level_step(u32 scheme, float unit) {
   return static_cast<float>(step) * unit;
 }
 
-/// Element `index` of raw rows.
-KVAULT_DEVICE float raw_element(const std::byte* rows, u32 format, u32 index) {
-  if (format == KVAULT_FORMAT_RAW_F32) return reinterpret_cast<const float*>(rows)[index];
-  const std::uint16_t bits = reinterpret_cast<const std::uint16_t*>(rows)[index];
-  if (format == KVAULT_FORMAT_RAW_F16) return half_as_float(bits);
-  return bits_as_float(static_cast<u32>(bits) << 16U);
-}
-
-/// Elements `index`, even, and index + 1 of raw rows.
-KVAULT_DEVICE float2 raw_pair(const std::byte* rows, u32 format, u32 index) {
-  if (format == KVAULT_FORMAT_RAW_F32) return reinterpret_cast<const float2*>(rows)[index / 2];
-  const u32 word = reinterpret_cast<const u32*>(rows)[index / 2];
-  if (format == KVAULT_FORMAT_RAW_BF16) {
+/// How elements of raw rows are read: one, or those of `index`, even, and index + 1.
+struct RawF16 {
+  static constexpr u32 kBytes = 2;
+  KVAULT_DEVICE static float at(const std::byte* rows, u32 index) {
+    return half_as_float(reinterpret_cast<const std::uint16_t*>(rows)[index]);
+  }
+  KVAULT_DEVICE static float2 pair_at(const std::byte* rows, u32 index) {
+    const u32 word = reinterpret_cast<const u32*>(rows)[index / 2];
+    return {half_as_float(static_cast<std::uint16_t>(word)),
+            half_as_float(static_cast<std::uint16_t>(word >> 16U))};
+  }
+};
+struct RawBFloat16 {
+  static constexpr u32 kBytes = 2;
+  KVAULT_DEVICE static float at(const std::byte* rows, u32 index) {
+    return bits_as_float(u32{reinterpret_cast<const std::uint16_t*>(rows)[index]} << 16U);
+  }
+  KVAULT_DEVICE static float2 pair_at(const std::byte* rows, u32 index) {
+    const u32 word = reinterpret_cast<const u32*>(rows)[index / 2];
     return {bits_as_float(word << 16U), bits_as_float(word & 0xFFFF0000U)};
   }
-  return {half_as_float(static_cast<std::uint16_t>(word)),
-          half_as_float(static_cast<std::uint16_t>(word >> 16U))};
+};
+struct RawF32 {
+  static constexpr u32 kBytes = 4;
+  KVAULT_DEVICE static float at(const std::byte* rows, u32 index) {
+    return reinterpret_cast<const float*>(rows)[index];
+  }
+  KVAULT_DEVICE static float2 pair_at(const std::byte* rows, u32 index) {
+    return reinterpret_cast<const float2*>(rows)[index / 2];
+  }
+};
+
+/// take(one of them): so that a loop asks once, not at every element.
+template <class Take>
+KVAULT_DEVICE void with_raw_format(u32 format, const Take& take) {
+  if (format == KVAULT_FORMAT_RAW_F16) {
+    take(RawF16());
+  } else if (format == KVAULT_FORMAT_RAW_BF16) {
+    take(RawBFloat16());
+  } else {
+    take(RawF32());
+  }
+}
+
+/// Element `index` of raw rows.
+KVAULT_DEVICE float raw_element(const std::byte* rows, u32 format, u32 index) {
+  float result = 0;
+  with_raw_format(format, [&](auto raw) { result = raw.at(rows, index); });
+  return result;
 }
 
 KVAULT_CONSTANT unsigned char kAllLevels[] = {KVAULT_TQ4_TABLE, KVAULT_TQ3_TABLE, KVAULT_TQ2_TABLE};

@@ -72,7 +72,6 @@ KVAULT_DEVICE bool takes_page(const AttendParams& params, const TileView& view, 
 /// Has the memory begin to fetch a page of coded keys and values; every caller has an index.
 KVAULT_DEVICE void prefetch_codes(const PageEntry& entry, u32 key_dim, u32 value_dim, u32 index,
                                   u32 n_caller) {
-  constexpr u32 kLineBytes = 128;
   const u32 key_bytes = mean_offset_bytes(scheme_of(entry.key_format), key_dim);
   const u32 value_bytes = mean_offset_bytes(scheme_of(entry.value_format), value_dim);
   KVAULT_NO_UNROLL

@@ -1,372 +1,284 @@
-#include <cfloat>
-
 #include "gpu_cuda/kernel_abi.hpp"
-#include "gpu_cuda/kernels/block.cuh"
-#include "gpu_cuda/kernels/rotate.cuh"
+#include "gpu_cuda/kernels/code_table.cuh"
+#include "gpu_cuda/kernels/packed_chunk.cuh"
+#include "gpu_cuda/kernels/page_mean.cuh"
 
-// Raw rows to a coded block, by a block of threads. The mean is found before anything is rotated:
-// the rotation is linear, so that the mean of the rotated rows is the rotated mean, and orthogonal,
-// so that energies are those of the rows as they are. Rows are then rotated once, less the mean.
+// Raw rows to a coded block, by a block of threads, a kernel for every head_dim. Once the mean is
+// known, the lanes of a row take the tokens of a quad one after the other, in registers: rotate,
+// quantise, pack.
 
 namespace kvault::cuda {
 namespace {
 
-// Of EncodeParams::scale_rule, beside the plain one; core/codec/scale_rule.hpp.
-constexpr u32 kMatched = 1;
-constexpr u32 kLeastSquares = 2;
-constexpr u32 kUnbiased = 3;
-
-// The least scale, and residuals too large for any: below them sums of squares stay within float.
+// The least scale, and lengths too large for any: below them sums of squares stay within float.
 constexpr float kLeastSize = 6.103515625e-05F;  // 2^-14
-// Between them the squares of a row's entries and their sum are ordinary numbers.
-constexpr float kOrdinaryMin = 9.094947e-13F;  // 2^-40
-constexpr float kOrdinaryMax = 1.0e30F;
-constexpr float kResidualLimit = 1099511627776.0F;  // 2^40
+constexpr float kSizeLimit = 1099511627776.0F;  // 2^40
 // No scale of a row as short as this overflows, by whatever rule: it is at most 8 lengths.
 constexpr float kSurelyFits = 8192.0F;
-constexpr u32 kHalfInfinity = 0x7C00U;
 constexpr u32 kHalfMinNormal = 0x0400U;
-// Of the 28 dims of a padded row of 112, say, 4 are added.
-constexpr u32 kCodesOfGroup = kRowFloats / 48 * 64;
+// Added to a number up to 2^22, it leaves its nearest integer in the lowest bits.
+constexpr float kIntegerMagic = 12582912.0F;
+constexpr u32 kQuads = KVAULT_PAGE_N_TOKEN / KVAULT_QUAD_N_TOKEN;
 
-// Of twice a level's range, -127 to 127.
-constexpr float kDoubledCentre = 127;
-constexpr u32 kCells = 32;
-constexpr u32 kCellWidth = 8;
-constexpr u32 kInfinityBits = 0x7F800000U;
-
-struct CodeCell {
-  float boundary;  ///< where the next code begins; infinity: not in this cell
-  u32 code;        ///< below it
-};
-
-struct Shared {
-  float rows[kRowFloats];
-  float factor[KVAULT_HEAD_DIM_MAX];     ///< diagonal of the rotation times equaliser
-  float mean_back[KVAULT_HEAD_DIM_MAX];  ///< the rounded mean, rotated back
-  std::uint16_t mean[KVAULT_HEAD_DIM_MAX];
-  float row_parts[KVAULT_PAGE_N_TOKEN];
+template <u32 kHeadDim>
+struct EncodeShared {
+  alignas(16) float exchange[RowShape<kHeadDim>::kExchangeFloats];
+  CodeTable table;
+  MeanShared<kHeadDim> mean;
   Levels levels;
-  CodeCell cells[kCells];
-  u32 misfit;
-  u32 keeps_mean;
-  u32 may_overflow;
-  unsigned char codes[kCodesOfGroup];  ///< of a group, in the order in which they are packed
+  float size[KVAULT_PAGE_N_TOKEN];     ///< of q8: the largest entry
+  float square[KVAULT_PAGE_N_TOKEN];   ///< sum of level^2
+  float product[KVAULT_PAGE_N_TOKEN];  ///< sum of level * entry
   std::uint16_t scales[KVAULT_PAGE_N_TOKEN];
+  u32 may_overflow;
+  u32 misfit;
 };
 
+template <u32 kHeadDim>
 class Encoder {
  public:
+  using Shape = RowShape<kHeadDim>;
+  using Shared = EncodeShared<kHeadDim>;
+
   KVAULT_DEVICE Encoder(const EncodeParams& params, const EncodeJob& job, Shared& shared)
       : params_(params),
         job_(job),
         shared_(shared),
-        head_dim_(params.rotation.head_dim),
-        padded_(padded_dim(params.rotation.head_dim)),
-        scheme_(scheme_of(job.target_format)) {}
+        case_(case_of(params, job)),
+        scheme_(scheme_of(case_.target_format)),
+        turner_(shared.exchange) {}
 
   /// Writes the block, or nothing where it does not fit.
   KVAULT_DEVICE bool encode();
 
  private:
-  /// Dims `dim` and dim + 1 of a token, equalised and ready for the sums of the rotation.
-  KVAULT_DEVICE float2 element_pair(u32 token, u32 dim) const {
-    const float2 x = raw_pair(job_.source, job_.source_format, token * head_dim_ + dim);
-    return {x.x * shared_.factor[dim], x.y * shared_.factor[dim + 1]};
-  }
-  KVAULT_DEVICE void load_factor();
-  KVAULT_DEVICE void load_cells();
-  KVAULT_DEVICE void find_mean();
-  KVAULT_DEVICE float energy_ratio(u32 token);
-  KVAULT_DEVICE float scaled_energy_ratio(u32 token, float largest);
-  KVAULT_DEVICE void decide_mean();
-  KVAULT_DEVICE void encode_groups(bool stores);
-  KVAULT_DEVICE void quantise_row(u32 row, u32 token);
-  KVAULT_DEVICE u32 nearest_code(float doubled, float& level) const;
-  KVAULT_DEVICE std::uint16_t scale_bits(float size, float square, float product) const;
-  KVAULT_DEVICE u32 nibbles_at(u32 first) const;
-  KVAULT_DEVICE u32 packed_word(u32 index) const;
-  KVAULT_DEVICE void store_codes(u32 first_row, u32 n_row);
-  KVAULT_DEVICE void store_planes();
+  KVAULT_DEVICE bool is_q8() const { return scheme_ == KVAULT_FORMAT_Q8; }
+  KVAULT_DEVICE void ask_for_rows() const;
+  KVAULT_DEVICE void load_tables();
+  KVAULT_DEVICE void find_sizes();
+  KVAULT_DEVICE void encode_quads(bool stores);
+  KVAULT_DEVICE void encode_quad(u32 quad, bool stores);
+  KVAULT_DEVICE void quantise(const float (&chunk)[kChunk], u32 token, u32 (&code)[kChunk]);
+  KVAULT_DEVICE void quantise_bytes(const float (&chunk)[kChunk], u32 token, u32 (&code)[kChunk]);
+  KVAULT_DEVICE void find_scales();
+  KVAULT_DEVICE std::uint16_t scale_bits(u32 token) const;
+  KVAULT_DEVICE void store_planes() const;
 
   const EncodeParams& params_;
   const EncodeJob& job_;
   Shared& shared_;
-  u32 head_dim_;
-  u32 padded_;
+  EncodeCase case_;
   u32 scheme_;
+  RowTurner<kHeadDim> turner_;
 };
 
-KVAULT_DEVICE void Encoder::load_factor() {
-  for (u32 dim = thread_index(); dim < head_dim_; dim += n_thread()) {
-    float factor = params_.rotation.scaled_signs[dim];
-    if (job_.equaliser != nullptr) factor *= half_as_float(job_.equaliser[dim]);
-    shared_.factor[dim] = factor;
-    shared_.mean_back[dim] = 0;
-    shared_.mean[dim] = 0;
+/// All rows come from memory while the tables are made.
+template <u32 kHeadDim>
+KVAULT_DEVICE void Encoder<kHeadDim>::ask_for_rows() const {
+  const u32 size_bytes = KVAULT_PAGE_N_TOKEN * kHeadDim * element_bytes(case_.source_format);
+  for (u32 at = thread_index() * kLineBytes; at < size_bytes; at += n_thread() * kLineBytes) {
+    prefetch(job_.source + at);
   }
+}
+
+template <u32 kHeadDim>
+KVAULT_DEVICE void Encoder<kHeadDim>::load_tables() {
   shared_.levels.load();
-  sync_block();
-  load_cells();
   if (thread_index() == 0) {
-    shared_.misfit = 0;
-    shared_.keeps_mean = 0;
     shared_.may_overflow = 0;
+    shared_.misfit = 0;
   }
   sync_block();
+  if (!is_q8()) shared_.table.load(shared_.levels, scheme_);
 }
 
-/// The mean over the tokens, rotated and rounded, and that rotated back. Groups of threads add up
-/// tokens of their own.
-KVAULT_DEVICE void Encoder::find_mean() {
-  const u32 n_pair = head_dim_ / 2;
-  const u32 n_part = n_thread() / n_pair;
-  for (u32 i = thread_index(); i < n_part * n_pair; i += n_thread()) {
-    const u32 pair = i % n_pair;
-    const u32 part = i / n_pair;
-    float2 sum = {0, 0};
-    for (u32 token = part; token < KVAULT_PAGE_N_TOKEN; token += n_part) {
-      const float2 x = element_pair(token, 2 * pair);
-      sum.x += x.x;
-      sum.y += x.y;
+/// |y - mean| of the tokens, from energies before the rotation.
+template <u32 kHeadDim>
+KVAULT_DEVICE void Encoder<kHeadDim>::find_sizes() {
+  for (u32 token = thread_index(); token < KVAULT_PAGE_N_TOKEN; token += n_thread()) {
+    const float before = sqrtf(shared_.mean.before[token] * static_cast<float>(kHeadDim));
+    const float after = sqrtf(shared_.mean.after[token] * static_cast<float>(kHeadDim));
+    const float size = shared_.mean.is_kept != 0 ? after : before;
+    if (!(size < kSurelyFits)) shared_.may_overflow = 1;
+    if (!(size < kSizeLimit)) shared_.misfit = 1;
+    shared_.size[token] = size;
+  }
+  // A mean that is not kept is not taken off.
+  if (shared_.mean.is_kept == 0) {
+    for (u32 dim = thread_index(); dim < kHeadDim; dim += n_thread()) {
+      shared_.mean.change.mean[dim] = 0;
     }
-    shared_.rows[(part + 1) * head_dim_ + 2 * pair] = sum.x;
-    shared_.rows[(part + 1) * head_dim_ + 2 * pair + 1] = sum.y;
   }
-  sync_block();
-  for (u32 dim = thread_index(); dim < head_dim_; dim += n_thread()) {
-    float sum = 0;
-    for (u32 part = 0; part < n_part; ++part) sum += shared_.rows[(part + 1) * head_dim_ + dim];
-    shared_.rows[dim] = sum * (1.0F / KVAULT_PAGE_N_TOKEN);
-  }
-  sync_block();
-  rotate_rows(shared_.rows, 1, params_.rotation);
-  for (u32 dim = thread_index(); dim < head_dim_; dim += n_thread()) {
-    const std::uint16_t rounded = float_as_half(shared_.rows[dim]);
-    if ((rounded & 0x7FFFU) >= kHalfInfinity) shared_.misfit = 1;
-    shared_.mean[dim] = rounded;
-    shared_.rows[dim] = half_as_float(rounded);
-  }
-  sync_block();
-  rotate_rows_back(shared_.rows, 1, params_.rotation);
-  for (u32 dim = thread_index(); dim < head_dim_; dim += n_thread()) {
-    shared_.mean_back[dim] = shared_.rows[dim] / static_cast<float>(head_dim_);
-  }
+  if (thread_index() == 0 && shared_.mean.fits == 0) shared_.misfit = 1;
   sync_block();
 }
 
-/// |y - mean|^2 / |y|^2 of a token, by a warp; 1 for a row of zeros.
-KVAULT_DEVICE float Encoder::energy_ratio(u32 token) {
+template <u32 kHeadDim>
+KVAULT_DEVICE void Encoder<kHeadDim>::quantise_bytes(const float (&chunk)[kChunk], u32 token,
+                                                     u32 (&code)[kChunk]) {
   float largest = 0;
-  float before = 0;
-  float after = 0;
-  for (u32 dim = 2 * lane_index(); dim < head_dim_; dim += 2 * kWarpThreads) {
-    const float2 x = element_pair(token, dim);
-    const float2 rest = {x.x - shared_.mean_back[dim], x.y - shared_.mean_back[dim + 1]};
-    largest = fmaxf(largest, fmaxf(fabsf(x.x), fabsf(x.y)));
-    before += x.x * x.x + x.y * x.y;
-    after += rest.x * rest.x + rest.y * rest.y;
+  KVAULT_UNROLL
+  for (u32 i = 0; i < kChunk; ++i) largest = fmaxf(largest, fabsf(chunk[i]));
+  largest = max_of_lanes<Shape::kLanes>(largest);
+  const float per_step =
+      largest < kLeastSize ? 0.0F : KVAULT_Q8_CODE_MAX * reciprocal_fast(largest);
+  KVAULT_UNROLL
+  for (u32 i = 0; i < kChunk; ++i) {
+    code[i] = float_as_bits(fused_multiply_add(chunk[i], per_step, kIntegerMagic));
   }
-  largest = max_of_warp(largest);
-  before = sum_of_warp(before);
-  after = sum_of_warp(after);
-  const float length = sqrtf(fmaxf(before, after) * static_cast<float>(head_dim_));
-  if (!(length < kSurelyFits)) shared_.may_overflow = 1;
-  const bool is_ordinary = largest > kOrdinaryMin && after < kOrdinaryMax && before < kOrdinaryMax;
-  return is_ordinary ? after / before : scaled_energy_ratio(token, largest);
+  if (turner_.lane() == 0) shared_.size[token] = largest;
 }
 
-/// Likewise of a row so small or large that its energy has no place in a float: scaled to a maximum
-/// of 1..2. What is left of a tiny row beside a mean that it does not resemble is then huge, and
-/// more than 2^40 says nothing more.
-KVAULT_DEVICE float Encoder::scaled_energy_ratio(u32 token, float largest) {
-  const u32 exponent = float_as_bits(largest) >> 23U;
-  if (exponent == 0) return 1;
-  const float scale = bits_as_float((254U - min(exponent, 253U)) << 23U);
-  float before = 0;
-  float after = 0;
-  for (u32 dim = 2 * lane_index(); dim < head_dim_; dim += 2 * kWarpThreads) {
-    const float2 x = element_pair(token, dim);
-    const float first = fminf(fabsf(x.x - shared_.mean_back[dim]) * scale, kResidualLimit);
-    const float second = fminf(fabsf(x.y - shared_.mean_back[dim + 1]) * scale, kResidualLimit);
-    before += (x.x * scale) * (x.x * scale) + (x.y * scale) * (x.y * scale);
-    after += first * first + second * second;
+/// Codes of a token's chunk in the lowest bits, and the sums that its scale is made from.
+template <u32 kHeadDim>
+KVAULT_DEVICE void Encoder<kHeadDim>::quantise(const float (&chunk)[kChunk], u32 token,
+                                               u32 (&code)[kChunk]) {
+  if (is_q8()) return quantise_bytes(chunk, token, code);
+  const float size = shared_.size[token];
+  const float per_half_level =
+      size < kLeastSize ? 0.0F : 2 * CodeTable::kUnit / job_.step * reciprocal_fast(size);
+  const CodeTable::Copy table(shared_.table);
+  float product = 0;
+  float square = 0;
+  KVAULT_UNROLL
+  for (u32 i = 0; i < kChunk; ++i) {
+    code[i] = table.find(chunk[i], per_half_level);
+    product = fused_multiply_add(bits_as_float(code[i]), chunk[i], product);
   }
-  return sum_of_warp(after) / sum_of_warp(before);
+  if (!case_.is_unbiased) {
+    KVAULT_UNROLL
+    for (u32 i = 0; i < kChunk; ++i) {
+      const float level = bits_as_float(code[i]);
+      square = fused_multiply_add(level, level, square);
+    }
+    square = sum_of_lanes<Shape::kLanes>(turner_.has_chunk() ? square : 0.0F);
+  }
+  product = sum_of_lanes<Shape::kLanes>(product);
+  if (turner_.lane() != 0) return;
+  shared_.product[token] = product;
+  shared_.square[token] = square;
 }
 
-/// The mean stays where it lowers the sum of the rows' relative energies.
-KVAULT_DEVICE void Encoder::decide_mean() {
-  for (u32 token = warp_index(); token < KVAULT_PAGE_N_TOKEN; token += n_warp()) {
-    const float ratio = energy_ratio(token);
-    if (lane_index() == 0) shared_.row_parts[token] = ratio;
-  }
-  sync_block();
-  if (thread_index() == 0) {
-    float sum = 0;
-    for (u32 token = 0; token < KVAULT_PAGE_N_TOKEN; ++token) sum += shared_.row_parts[token];
-    shared_.keeps_mean = is_centred(job_.target_format) && sum < KVAULT_PAGE_N_TOKEN ? 1 : 0;
-  }
-  sync_block();
-}
-
-/// Cells of the levels' range, doubled, each with at most one boundary between codes.
-KVAULT_DEVICE void Encoder::load_cells() {
-  if (thread_index() >= kCells || scheme_ == KVAULT_FORMAT_Q8) return;
-  const float* const levels = shared_.levels.of(scheme_);
-  const float begin = static_cast<float>(thread_index() * kCellWidth) - kDoubledCentre;
-  CodeCell cell = {bits_as_float(kInfinityBits), 0};
-  for (u32 code = 1; code < 1U << code_bits(scheme_); ++code) {
-    const float boundary = levels[code] + levels[code - 1];
-    if (boundary < begin) {
-      cell.code = code;
-    } else if (boundary < begin + kCellWidth) {
-      cell.boundary = boundary;
+template <u32 kHeadDim>
+KVAULT_DEVICE void Encoder<kHeadDim>::encode_quad(u32 quad, bool stores) {
+  const u32 bits = is_q8() ? 8 : 4;
+  const u32 row_bytes = padded_dim(kHeadDim) * code_bits(scheme_) / 8;
+  const bool is_stored = stores && turner_.lane() < padded_dim(kHeadDim) / kChunk;
+  const RowSource<kHeadDim> source(job_.source, case_.source_format, turner_, shared_.mean.change);
+  u32 column[kChunk] = {};
+  KVAULT_NO_UNROLL
+  for (u32 i = 0; i < KVAULT_QUAD_N_TOKEN; ++i) {
+    const u32 token = quad * KVAULT_QUAD_N_TOKEN + i;
+    float outer[Shape::kOuterValues];
+    source.load_centred(token, outer);
+    float chunk[kChunk];
+    turner_.turn(outer, params_.paley_signs.at, chunk);
+    u32 code[kChunk];
+    quantise(chunk, token, code);
+    KVAULT_UNROLL
+    for (u32 k = 0; k < kChunk; ++k) {
+      if (!turner_.has_chunk()) code[k] = 0;
+    }
+    if (case_.is_value) {
+      KVAULT_UNROLL
+      for (u32 k = 0; k < kChunk; ++k) column[k] = shift_pair(code[k], column[k], bits);
+    } else {
+      store_key_chunk(scheme_, code, is_stored, turner_.lane(), job_.target + token * row_bytes);
     }
   }
-  shared_.cells[thread_index()] = cell;
+  if (!case_.is_value || !is_stored) return;
+  store_value_chunk(scheme_, column, turner_.lane(),
+                    job_.target + quad * KVAULT_QUAD_N_TOKEN * row_bytes);
 }
 
-/// The code whose level is nearest to `doubled` / 2, around the centre. Boundaries are the middles
-/// of levels.
-KVAULT_DEVICE u32 Encoder::nearest_code(float doubled, float& level) const {
-  const float place = (doubled + kDoubledCentre) * (1.0F / kCellWidth);
-  const CodeCell cell =
-      shared_.cells[static_cast<u32>(fminf(fmaxf(place, 0.0F), static_cast<float>(kCells - 1)))];
-  const u32 code = cell.code + (doubled >= cell.boundary ? 1 : 0);
-  level = shared_.levels.of(scheme_)[code];
-  return code;
+template <u32 kHeadDim>
+KVAULT_DEVICE void Encoder<kHeadDim>::encode_quads(bool stores) {
+  KVAULT_NO_UNROLL
+  for (u32 first = 0; first < kQuads; first += Shape::kThreads / Shape::kLanes) {
+    encode_quad(first + thread_index() / Shape::kLanes, stores);
+  }
+  sync_block();
 }
 
 /// +0 where the scale or the row is too small; infinity or NaN where it is too large.
-KVAULT_DEVICE std::uint16_t Encoder::scale_bits(float size, float square, float product) const {
+template <u32 kHeadDim>
+KVAULT_DEVICE std::uint16_t Encoder<kHeadDim>::scale_bits(u32 token) const {
+  const float size = shared_.size[token];
   if (size < kLeastSize) return 0;
   float scale = size;
-  if (scheme_ != KVAULT_FORMAT_Q8) {
-    if (params_.scale_rule == kMatched) scale = size / (sqrtf(square) * job_.step);
-    if (params_.scale_rule == kLeastSquares) scale = product / (square * job_.step);
-    if (params_.scale_rule == kUnbiased) scale = size * (size / (product * job_.step));
+  if (!is_q8()) {
+    const float square = shared_.square[token];
+    const float product = shared_.product[token];
+    if (params_.scale_rule == kScaleRuleMatched) scale = size / (sqrtf(square) * job_.step);
+    if (params_.scale_rule == kScaleRuleLeastSquares) scale = product / (square * job_.step);
+    if (params_.scale_rule == kScaleRuleUnbiased) scale = size * (size / (product * job_.step));
   }
   const std::uint16_t bits = float_as_half(scale);
   return bits < kHalfMinNormal ? 0 : bits;
 }
 
-/// Codes and scale of a rotated row, by a warp.
-KVAULT_DEVICE void Encoder::quantise_row(u32 row, u32 token) {
-  const float* const residual = shared_.rows + row * head_dim_;
-  const bool is_q8 = scheme_ == KVAULT_FORMAT_Q8;
-  const bool is_value = params_.is_value != 0;
-  float largest = 0;
-  float energy = 0;
-  for (u32 dim = lane_index(); dim < head_dim_; dim += kWarpThreads) {
-    largest = fmaxf(largest, fabsf(residual[dim]));
-    energy += residual[dim] * residual[dim];
+template <u32 kHeadDim>
+KVAULT_DEVICE void Encoder<kHeadDim>::find_scales() {
+  for (u32 token = thread_index(); token < KVAULT_PAGE_N_TOKEN; token += n_thread()) {
+    const std::uint16_t bits = scale_bits(token);
+    shared_.scales[token] = bits;
+    if (bits >= kHalfInfinity) shared_.misfit = 1;
   }
-  largest = max_of_warp(largest);
-  const float size = is_q8 ? largest : sqrtf(sum_of_warp(energy));
-  const float numerator = is_q8 ? static_cast<float>(KVAULT_Q8_CODE_MAX) : 2.0F / job_.step;
-  const float factor = size < kLeastSize ? 0.0F : numerator / size;
-  float square = 0;
-  float product = 0;
-  for (u32 dim = lane_index(); dim < padded_; dim += kWarpThreads) {
-    u32 code = 0;
-    if (dim < head_dim_ && is_q8) {
-      const float limit = KVAULT_Q8_CODE_MAX;
-      const float integer = fminf(fmaxf(rintf(residual[dim] * factor), -limit), limit);
-      code = static_cast<u32>(static_cast<int>(integer)) & 0xFFU;
-    } else if (dim < head_dim_) {
-      float level = 0;
-      code = nearest_code(residual[dim] * factor, level);
-      square += level * level;
-      product += level * residual[dim];
-    }
-    shared_.codes[place_of_code(is_value, row, dim, padded_)] = static_cast<unsigned char>(code);
-  }
-  square = sum_of_warp(square);
-  product = sum_of_warp(product);
-  if (lane_index() != 0) return;
-  const std::uint16_t bits = scale_bits(size, square, product);
-  shared_.scales[token] = bits;
-  if (!(largest < kResidualLimit) || bits >= kHalfInfinity) shared_.misfit = 1;
+  sync_block();
 }
 
-KVAULT_DEVICE u32 Encoder::nibbles_at(u32 first) const {
-  u32 word = 0;
-  for (u32 i = 0; i < 8; ++i) word |= static_cast<u32>(shared_.codes[first + i]) << (4 * i);
-  return word;
-}
-
-/// A word of the group's packed codes; docs/format.md, "pack".
-KVAULT_DEVICE u32 Encoder::packed_word(u32 index) const {
-  if (scheme_ == KVAULT_FORMAT_TQ4) return nibbles_at(8 * index);
-  if (scheme_ == KVAULT_FORMAT_TQ2) {
-    return nibbles_at(16 * index) | (nibbles_at(16 * index + 8) << 2U);
-  }
-  if (scheme_ == KVAULT_FORMAT_TQ3) {
-    const u32 four = index / 3;
-    const u32 last = nibbles_at(32 * four + 24) >> (index % 3);
-    return nibbles_at(32 * four + 8 * (index % 3)) | ((last & 0x11111111U) << 3U);
-  }
-  return reinterpret_cast<const u32*>(shared_.codes)[index];
-}
-
-KVAULT_DEVICE void Encoder::store_codes(u32 first_row, u32 n_row) {
-  const u32 row_words = padded_ * code_bits(scheme_) / 32;
-  auto* const target = reinterpret_cast<u32*>(job_.target) + first_row * row_words;
-  for (u32 i = thread_index(); i < n_row * row_words; i += n_thread()) target[i] = packed_word(i);
-}
-
-KVAULT_DEVICE void Encoder::encode_groups(bool stores) {
-  const u32 n_row = rows_of_group(head_dim_);
-  const bool centres = shared_.keeps_mean != 0;
-  for (u32 first_row = 0; first_row < KVAULT_PAGE_N_TOKEN; first_row += n_row) {
-    for (u32 i = 2 * thread_index(); i < n_row * head_dim_; i += 2 * n_thread()) {
-      const u32 dim = i % head_dim_;
-      const float2 x = element_pair(first_row + i / head_dim_, dim);
-      shared_.rows[i] = centres ? x.x - shared_.mean_back[dim] : x.x;
-      shared_.rows[i + 1] = centres ? x.y - shared_.mean_back[dim + 1] : x.y;
-    }
-    sync_block();
-    rotate_rows(shared_.rows, n_row, params_.rotation);
-    for (u32 row = warp_index(); row < n_row; row += n_warp()) quantise_row(row, first_row + row);
-    sync_block();
-    if (stores) store_codes(first_row, n_row);
-    sync_block();
-  }
-}
-
-KVAULT_DEVICE void Encoder::store_planes() {
-  auto* const scales = const_cast<std::uint16_t*>(scales_of(job_.target, scheme_, head_dim_));
+template <u32 kHeadDim>
+KVAULT_DEVICE void Encoder<kHeadDim>::store_planes() const {
+  auto* const scales = const_cast<std::uint16_t*>(scales_of(job_.target, scheme_, kHeadDim));
   for (u32 i = thread_index(); i < KVAULT_PAGE_N_TOKEN; i += n_thread()) {
     scales[i] = shared_.scales[i];
   }
-  auto* const mean = const_cast<std::uint16_t*>(mean_of(job_.target, scheme_, head_dim_));
-  const u32 n_half = (job_.size_bytes - mean_offset_bytes(scheme_, head_dim_)) / 2;
+  auto* const mean = const_cast<std::uint16_t*>(mean_of(job_.target, scheme_, kHeadDim));
+  const u32 n_half = (job_.size_bytes - mean_offset_bytes(scheme_, kHeadDim)) / 2;
   for (u32 i = thread_index(); i < n_half; i += n_thread()) {
-    mean[i] = shared_.keeps_mean != 0 && i < head_dim_ ? shared_.mean[i] : 0;
+    mean[i] = shared_.mean.is_kept != 0 && i < kHeadDim ? shared_.mean.rounded[i] : 0;
   }
 }
 
 /// Where a scale might overflow, all are found before anything is written.
-KVAULT_DEVICE bool Encoder::encode() {
-  load_factor();
-  if (is_centred(job_.target_format)) find_mean();
-  decide_mean();
-  if (shared_.misfit == 0 && shared_.may_overflow != 0) encode_groups(false);
-  const bool fits = shared_.misfit == 0;
-  if (!fits) return false;
-  encode_groups(true);
+template <u32 kHeadDim>
+KVAULT_DEVICE bool Encoder<kHeadDim>::encode() {
+  ask_for_rows();
+  load_tables();
+  PageMean<kHeadDim>(params_, job_, case_, shared_.exchange, shared_.mean).find();
+  find_sizes();
+  if (shared_.misfit == 0 && case_.has_extremes && shared_.may_overflow != 0) {
+    encode_quads(false);
+    find_scales();
+  }
+  if (shared_.misfit != 0) return false;
+  encode_quads(true);
+  find_scales();
   store_planes();
   return true;
 }
 
-}  // namespace
-
-KVAULT_KERNEL(kBlockThreads, 2) kvault_encode(const EncodeParams params) {
-  KVAULT_SHARED(Shared, shared);
+template <u32 kHeadDim>
+KVAULT_DEVICE void encode_block(const EncodeParams& params, EncodeShared<kHeadDim>& shared) {
   const EncodeJob job = params.jobs[block_index()];
-  const bool fits = Encoder(params, job, shared).encode();
+  const bool fits = Encoder<kHeadDim>(params, job, shared).encode();
   if (thread_index() == 0) params.misfits[block_index()] = fits ? 0 : 1;
 }
+
+}  // namespace
+
+#define KVAULT_ROW_KERNEL(head_dim)                                       \
+  KVAULT_KERNEL(row_threads(head_dim), RowShape<head_dim>::kBlocksAtOnce) \
+                                                                          \
+  kvault_encode_##head_dim(const EncodeParams params) {                   \
+    KVAULT_SHARED(EncodeShared<head_dim>, shared);                        \
+    encode_block<head_dim>(params, shared);                               \
+  }
+#ifdef KVAULT_COUNTED_FORMAT
+KVAULT_ROW_KERNEL(128)
+#else
+#include "gpu_cuda/row_kernels.inc"
+#endif
+#undef KVAULT_ROW_KERNEL
 
 }  // namespace kvault::cuda

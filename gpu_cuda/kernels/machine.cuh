@@ -13,6 +13,7 @@
 #define KVAULT_KERNEL(max_threads, min_blocks) \
   extern "C" __global__ void __launch_bounds__(max_threads, min_blocks)
 #define KVAULT_UNROLL _Pragma("unroll")
+#define KVAULT_UNROLL_EIGHT _Pragma("unroll 8")
 #define KVAULT_NO_UNROLL _Pragma("unroll 1")
 #define KVAULT_SHARED(type, name) __shared__ type name
 #define KVAULT_CONSTANT static __constant__
@@ -20,6 +21,7 @@
 #define KVAULT_DEVICE inline
 #define KVAULT_KERNEL(max_threads, min_blocks) extern "C" void
 #define KVAULT_UNROLL
+#define KVAULT_UNROLL_EIGHT
 #define KVAULT_NO_UNROLL
 #define KVAULT_SHARED(type, name) type& name = *reinterpret_cast<type*>(shared_memory())
 #define KVAULT_CONSTANT static constexpr
@@ -29,6 +31,7 @@ namespace kvault::cuda {
 
 using u32 = std::uint32_t;
 inline constexpr u32 kWarpThreads = 32;
+inline constexpr u32 kLineBytes = 128;  ///< that prefetch() asks for
 
 #ifdef __CUDACC__
 
@@ -112,6 +115,34 @@ KVAULT_DEVICE u32 transpose_pairs(u32 pair) {
 }
 
 KVAULT_DEVICE float fused_multiply_add(float a, float b, float c) { return __fmaf_rn(a, b, c); }
+
+/// a * b + c, no less than 0 and no more than 1; 0 for NaN.
+KVAULT_DEVICE float multiply_add_saturated(float a, float b, float c) {
+  float result;
+  asm("fma.rn.sat.f32 %0, %1, %2, %3;" : "=f"(result) : "f"(a), "f"(b), "f"(c));
+  return result;
+}
+/// a * b + c, rounded down.
+KVAULT_DEVICE float multiply_add_down(float a, float b, float c) { return __fmaf_rd(a, b, c); }
+
+/// A word of shared memory, `offset_bytes` behind `first`: bits beyond 32 of the sum are left out.
+/// Written before a sync_block() that the offset depends on, and not since.
+KVAULT_DEVICE u32 load_shared_word(const u32* first, u32 offset_bytes) {
+  const u32 address = static_cast<u32>(__cvta_generic_to_shared(first)) + offset_bytes;
+  u32 result;
+  asm("ld.shared.u32 %0, [%1];" : "=r"(result) : "r"(address));
+  return result;
+}
+
+/// {high, low} shifted right by `n` bits, up to 31.
+KVAULT_DEVICE u32 shift_pair(u32 high, u32 low, u32 n) { return __funnelshift_r(low, high, n); }
+
+/// 1 / sqrt(x) within 2 ulp, for normal x.
+KVAULT_DEVICE float reciprocal_root_fast(float x) {
+  float result;
+  asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+  return result;
+}
 
 /// 1 / x within 1 ulp, for normal x.
 KVAULT_DEVICE float reciprocal_fast(float x) {

@@ -123,6 +123,25 @@ inline std::uint32_t transpose_pairs(std::uint32_t pair) {
 }
 
 inline float fused_multiply_add(float a, float b, float c) { return std::fma(a, b, c); }
+inline float multiply_add_saturated(float a, float b, float c) {
+  const float result = std::fma(a, b, c);
+  return result > 0 ? std::min(result, 1.0F) : 0.0F;
+}
+inline float multiply_add_down(float a, float b, float c) {
+  const float nearest = std::fma(a, b, c);
+  // What rounding left out; exact where c is of the result's size.
+  const bool was_less = std::fma(a, b, c - nearest) < 0;
+  return was_less ? std::nextafter(nearest, -INFINITY) : nearest;
+}
+inline std::uint32_t load_shared_word(const std::uint32_t* first, std::uint32_t offset_bytes) {
+  std::uint32_t word = 0;
+  std::memcpy(&word, reinterpret_cast<const std::byte*>(first) + offset_bytes, sizeof(word));
+  return word;
+}
+inline std::uint32_t shift_pair(std::uint32_t high, std::uint32_t low, std::uint32_t n) {
+  return static_cast<std::uint32_t>(((std::uint64_t{high} << 32U) | low) >> n);
+}
+inline float reciprocal_root_fast(float x) { return 1 / std::sqrt(x); }
 inline float reciprocal_fast(float x) { return 1 / x; }
 
 /// Reads, so that an address that is none shows.

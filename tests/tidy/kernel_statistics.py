@@ -7,7 +7,8 @@ Of every kernel the registers and the bytes that are spilled, as ptxas says them
 coded pages the instructions of the loop over tiles of 32 tokens, for every element of keys and
 values, and where many rows are taken at once those of the loop over pages, for every element and
 row. They are counted in builds where all pages have one scheme, no row is masked and no reference
-rises. More than the table says fails; so does less than nine tenths, until the table says so too.
+rises. Of encoding those of the loops over tokens, for every element of centred keys and of values
+that are not centred. More than the table says fails; so does less than nine tenths, until the table says so too.
 Other compilers are not compared (77).
 """
 import argparse
@@ -27,6 +28,9 @@ SKIPPED = 77
 PAGE_TOKENS, PREFILL_ROWS = 128, 64
 # An instruction has 16 bytes; its lowest 12 bits say which.
 BYTES, BRA, IMMA, HMMA, SHFL = 16, 0x947, 0x237, 0x23C, 0xF89
+# A half becomes a float; two floats become one.
+HADD2, FADD = 0x230, 0x221
+CENTRED, CHUNK = 128, 16
 
 
 def compile_kernels(nvcc, source, architecture, defines=()):
@@ -101,6 +105,29 @@ def page_instructions(instructions):
     return len(page) + more + (n_tile // n_warp - 1) * len(mean)
 
 
+def row_instructions(instructions):
+    """What a lane does for its 16 elements of a row: the loops in which so many halves become
+    floats, one to turn and quantise them, one for their energy and, for a mean, one for sums."""
+    loops = [loop for loop in loops_of(instructions) if loop.count(HADD2) == CHUNK]
+    turns = [len(loop) for loop in loops if loop.count(FADD) >= 6 * CHUNK]
+    energies = [len(loop) for loop in loops if loop.count(FADD) < 6 * CHUNK and SHFL in loop]
+    sums = [len(loop) for loop in loops if SHFL not in loop]
+    return min(turns) + min(energies) + min(sums, default=0)
+
+
+def measure_encode(nvcc, architecture):
+    rows = {}
+    for scheme, number in SCHEMES.items():
+        for side, values, form in (("key", 0, number | CENTRED), ("value", 1, number)):
+            cubin, _ = compile_kernels(nvcc, KERNELS / "encode.cu", architecture,
+                                       [f"KVAULT_COUNTED_FORMAT={form}",
+                                        f"KVAULT_COUNTED_VALUES={values}"])
+            for kernel, instructions in code_sections(cubin):
+                key = f"{kernel} sm_{architecture} {scheme}_instructions_per_{side}_element"
+                rows[key] = round(row_instructions(instructions) / CHUNK, 1)
+    return rows
+
+
 def measure(nvcc, architecture):
     rows = {}
     for source in sorted(KERNELS.glob("*.cu")):
@@ -123,6 +150,7 @@ def measure(nvcc, architecture):
             elements = 2 * PAGE_TOKENS * head_dim * PREFILL_ROWS // (4 * WARP_THREADS)
             key = f"{kernel} sm_{architecture} {scheme}_instructions_per_element_and_row"
             rows[key] = round(page_instructions(instructions) / elements, 3)
+    rows.update(measure_encode(nvcc, architecture))
     return rows
 
 
