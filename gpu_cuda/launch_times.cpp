@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <numeric>
 #include <string_view>
 
 namespace kvault::cuda {
@@ -18,9 +19,11 @@ LaunchTimes::~LaunchTimes() {
   for (CUevent event : idle_events_) (void)context_.api().cuEventDestroy(event);
   for (auto& [kernel, times] : times_us_) {
     std::sort(times.begin(), times.end());
-    std::fprintf(stderr, "cuda kernel %s: %zu launches, median %.2f us, least %.2f us\n",
-                 Kernels::symbol(kernel), times.size(),
-                 static_cast<double>(times[times.size() / 2]), static_cast<double>(times.front()));
+    const double sum_us = std::accumulate(times.begin(), times.end(), 0.0);
+    std::fprintf(
+        stderr, "cuda kernel %s: %zu launches, median %.2f us, least %.2f us, mean %.2f us\n",
+        Kernels::symbol(kernel), times.size(), static_cast<double>(times[times.size() / 2]),
+        static_cast<double>(times.front()), sum_us / static_cast<double>(times.size()));
   }
 }
 

@@ -8,9 +8,9 @@
 #include "core/cpu/attend_split.hpp"
 #include "core/cpu/rotation_set.hpp"
 #include "core/cpu/row_kernels.hpp"
-#include "core/cpu/thread_pool.hpp"
 #include "core/device/device.hpp"
 #include "core/layout/block_layout.hpp"
+#include "core/os/thread_pool.hpp"
 
 namespace kvault::cpu {
 

@@ -14,8 +14,8 @@
 #include "core/cpu/cpu_attend.hpp"
 #include "core/cpu/instruction_set.hpp"
 #include "core/cpu/rotation_set.hpp"
-#include "core/cpu/thread_pool.hpp"
 #include "core/layout/block_layout.hpp"
+#include "core/os/thread_pool.hpp"
 
 namespace kvault::cpu {
 namespace {

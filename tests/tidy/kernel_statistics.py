@@ -8,8 +8,8 @@ coded pages the instructions of the loop over tiles of 32 tokens, for every elem
 values, and where many rows are taken at once those of the loop over pages, for every element and
 row. They are counted in builds where all pages have one scheme, no row is masked and no reference
 rises. Of encoding those of the loops over tokens, for every element of centred keys and of values
-that are not centred. More than the table says fails; so does less than nine tenths, until the table says so too.
-Other compilers are not compared (77).
+that are not centred. More than the table says fails; so does less than nine tenths, until the table
+says so too. Other compilers are not compared (77).
 """
 import argparse
 import re

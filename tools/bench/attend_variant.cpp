@@ -23,16 +23,22 @@ AttendVariant::AttendVariant(Device& device, const LayerSet& set, const BenchSha
       sparse_values_(sparse_values),
       layers_(std::move(layers)),
       q_(std::size_t{n_q} * shape.n_head * shape.head_dim),
-      out_(q_.size()) {
+      out_(q_.size() * shape.n_sequence) {
   RandomBlocks random(shape.head_dim);
   for (float& entry : q_) entry = to_float(random.normal());
-  sequence_.n_q = n_q;
-  sequence_.q = q_;
-  sequence_.pages = set.pages();
-  sequence_.n_token = shape.n_token;
-  sequence_.first_q_position = static_cast<std::int64_t>(shape.n_token - n_q);
-  sequence_.mask.causal = n_q > 1;
-  sequence_.out = out_;
+  for (std::uint32_t i = 0; i < shape.n_sequence; ++i) {
+    std::vector<PageRef>& pages = pages_.emplace_back(set.pages().begin(), set.pages().end());
+    for (PageRef& page : pages) page.key.buffer = page.value.buffer = i;
+    AttendSequence sequence;
+    sequence.n_q = n_q;
+    sequence.q = q_;
+    sequence.pages = pages;
+    sequence.n_token = shape.n_token;
+    sequence.first_q_position = static_cast<std::int64_t>(shape.n_token - n_q);
+    sequence.mask.causal = n_q > 1;
+    sequence.out = std::span(out_).subspan(i * q_.size(), q_.size());
+    sequences_.push_back(sequence);
+  }
 }
 
 Result<double> AttendVariant::visit_us() {
@@ -40,8 +46,11 @@ Result<double> AttendVariant::visit_us() {
 }
 
 Result<> AttendVariant::attend_next() {
-  const Buffer* const layer = layers_[next_layer_].get();
-  next_layer_ = (next_layer_ + 1) % layers_.size();
+  std::vector<const Buffer*> layers;
+  for (std::uint32_t i = 0; i < shape_.n_sequence; ++i) {
+    layers.push_back(layers_[next_layer_].get());
+    next_layer_ = (next_layer_ + 1) % layers_.size();
+  }
   AttendArgs args;
   args.n_head = shape_.n_head;
   args.n_kv_head = shape_.n_kv_head;
@@ -49,8 +58,8 @@ Result<> AttendVariant::attend_next() {
   args.value_head_dim = shape_.head_dim;
   args.softmax_scale = 1 / std::sqrt(static_cast<float>(shape_.head_dim));
   args.sparse_values = sparse_values_;
-  args.buffers = {&layer, 1};
-  args.sequences = {&sequence_, 1};
+  args.buffers = layers;
+  args.sequences = sequences_;
   KVAULT_TRY(const Ticket ticket, device_.attend(args));
   return device_.wait(ticket);
 }

@@ -10,7 +10,8 @@
 namespace kvault::tools {
 
 /// Attention of `n_q` queries at the end of the context over layer after layer of a set; causal
-/// where there is more than one. The device and the set must outlive it.
+/// where there is more than one. Of several chats each has the next layer. The device and the set
+/// must outlive it.
 class AttendVariant final : public Variant {
  public:
   static Result<std::unique_ptr<AttendVariant>> create(Device& device, const LayerSet& set,
@@ -29,7 +30,8 @@ class AttendVariant final : public Variant {
   std::vector<std::unique_ptr<Buffer>> layers_;
   std::vector<float> q_;
   std::vector<float> out_;
-  AttendSequence sequence_;
+  std::vector<std::vector<PageRef>> pages_;  ///< [n_sequence], each in a buffer of its own
+  std::vector<AttendSequence> sequences_;
   std::size_t next_layer_ = 0;
   CallTimer timer_;
 };

@@ -21,7 +21,8 @@ one shape are measured in turn, round after round, so that they meet the same di
 attention over raw f16 is always one of them ("f16 x" is the speedup over it). Every call works on
 the next of as many layers as fill --set-bytes, so that K and V come from memory.
 
-  us           median of one call on one layer; encode, reconstruct: of one page, all kv heads
+  us           median of one call on one layer; encode, reconstruct: of one page, all kv heads;
+               upload: of a layer's bytes from the host's memory to the device's
   of memory's  stored bytes per second against what plain reading of the same memory reaches;
                not of a GPU's memory, which no verb only copies: look at "f16 x" there
   of ports'    the same against the integer dots alone (not of scalar and neon)
@@ -32,6 +33,7 @@ Examples:
   kvault-bench --n-token 1024,4096,16384,65536 --svg decode.svg
   kvault-bench --op prefill --n-q 4,128,512 --instruction-set avx512,avx2
   kvault-bench --op encode,reconstruct --head-dim 64,128,256
+  kvault-bench --device cuda --n-sequence 8         one token each of eight chats in one call
   kvault-bench --device vulkan:0 --preset k4v4,k2v2 any device of `kvault devices`
   kvault-bench --device vulkan --report docs/benchmarks
                                                     a page of figures named after the GPU
@@ -60,6 +62,10 @@ void add_shape_options(CLI::App& app, BenchOptions& options) {
   app.add_option("--head-dim", options.head_dims, "Entries of a row of a head")
       ->delimiter(',')
       ->type_name("N,...")
+      ->capture_default_str()
+      ->check(whole_number(1));
+  app.add_option("--n-sequence", options.n_sequence, "Chats of a call of decode or prefill")
+      ->type_name("N")
       ->capture_default_str()
       ->check(whole_number(1));
   app.add_option("--n-q", options.n_qs, "Queries of a prefill, at the end of the context")
@@ -139,7 +145,7 @@ Result<int> measure_and_print(const BenchFlags& flags) {
 }  // namespace
 
 void add_bench_options(CLI::App& app, BenchFlags& flags) {
-  app.add_option("--op", flags.ops, "decode, prefill, encode, reconstruct or all")
+  app.add_option("--op", flags.ops, "decode, prefill, encode, reconstruct, all of these, or upload")
       ->delimiter(',')
       ->type_name("NAME,...")
       ->capture_default_str();

@@ -11,6 +11,7 @@ namespace {
 constexpr std::uint64_t kTokenMax = std::uint64_t{1} << 24U;
 constexpr std::uint32_t kHeadMax = 1024;
 constexpr std::uint32_t kThreadMax = 256;
+constexpr std::uint32_t kSequenceMax = 1024;
 constexpr std::uint64_t kSetSizeBytesMax = std::uint64_t{1} << 40U;
 constexpr double kMinTimeMaxS = 3600;
 
@@ -73,15 +74,19 @@ Result<> check_lengths(const BenchOptions& options) {
 
 Result<std::vector<BenchOp>> parse_bench_ops(const std::vector<std::string>& names) {
   std::vector<BenchOp> ops;
+  const auto add = [&](BenchOp op) {
+    if (std::find(ops.begin(), ops.end(), op) == ops.end()) ops.push_back(op);
+  };
   for (const std::string& name : names) {
-    if (name == "all") return std::vector<BenchOp>(std::begin(kBenchOps), std::end(kBenchOps));
-    const std::optional<BenchOp> op = find_bench_op(name);
-    if (!op) {
-      return fail(
-          Errc::invalid_argument,
-          message("--op \"", name, "\" is not one of decode, prefill, encode, reconstruct, all"));
+    if (name == "all") {
+      std::for_each(std::begin(kBenchOps), std::end(kBenchOps), add);
+    } else if (const std::optional<BenchOp> op = find_bench_op(name)) {
+      add(*op);
+    } else {
+      return fail(Errc::invalid_argument,
+                  message("--op \"", name,
+                          "\" is not one of decode, prefill, encode, reconstruct, upload, all"));
     }
-    if (std::find(ops.begin(), ops.end(), *op) == ops.end()) ops.push_back(*op);
   }
   return ops;
 }
@@ -106,7 +111,13 @@ Result<> check_bench_options(const BenchOptions& options) {
     return fail(Errc::invalid_argument,
                 message("--min-time ", options.min_time_s, " is not in [0, 3600] seconds"));
   }
-  if (!options.peer.empty()) KVAULT_CHECK(parse_peer(options.peer));
+  KVAULT_CHECK(check_range("--n-sequence", options.n_sequence, 1, kSequenceMax));
+  if (options.peer.empty()) return {};
+  KVAULT_CHECK(parse_peer(options.peer));
+  if (options.n_sequence > 1) {
+    return fail(Errc::invalid_argument,
+                message("--n-sequence ", options.n_sequence, ": a --peer takes one at a time"));
+  }
   return {};
 }
 

@@ -17,6 +17,7 @@ struct BenchOptions {
   std::uint32_t n_head = 32;
   std::uint32_t n_kv_head = 8;
   std::vector<std::uint32_t> head_dims = {128};
+  std::uint32_t n_sequence = 1;  ///< of decode and prefill
   std::vector<std::string> presets = {"k4v4"};
   std::vector<std::uint32_t> n_threads = {1};
   std::vector<std::uint32_t> n_qs = {128};         ///< of prefill; decode has one query

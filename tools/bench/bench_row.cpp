@@ -26,6 +26,7 @@ void visit_fields(Row& row, const Visit& visit) {
   visit("n_kv_head", row.n_kv_head, true);
   visit("n_token", row.n_token, true);
   visit("n_q", row.n_q, false);
+  visit("n_sequences", row.n_sequence, false);
   visit("n_threads", row.n_thread, true);
   visit("time_us", row.time_us, true);
   visit("time_min_us", row.time_min_us, false);
@@ -93,6 +94,7 @@ std::string label_of(const BenchRow& row) {
   for (const std::string& part : {row.layout, row.sparse_values, row.instruction_set}) {
     if (!part.empty()) label += " " + part;
   }
+  if (row.n_sequence > 1) label += message(" of ", row.n_sequence);
   return row.n_thread > 0 ? message(label, " ", row.n_thread, "T") : label;
 }
 

@@ -11,8 +11,8 @@
 namespace kvault::tools {
 
 /// One measured variant. Times are of one call on one layer for decode and prefill, of one page
-/// (K and V, all kv heads) for encode and reconstruct. What does not apply is empty: no integer
-/// dots, nothing to compare with.
+/// (K and V, all kv heads) for encode and reconstruct, of a layer's bytes for upload. What does not
+/// apply is empty: no integer dots, nothing to compare with.
 struct BenchRow {
   std::string op;
   std::string device;
@@ -28,6 +28,7 @@ struct BenchRow {
   std::uint32_t n_kv_head = 0;
   std::uint64_t n_token = 0;
   std::uint32_t n_q = 0;
+  std::uint32_t n_sequence = 1;  ///< of a call
   std::uint32_t n_thread = 0;
   double time_us = 0;  ///< the median
   double time_min_us = 0;

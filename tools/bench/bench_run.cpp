@@ -60,7 +60,7 @@ Result<std::vector<Contestant>> OpBench::enter_all(BenchOp op, std::uint32_t n_q
       if (op == BenchOp::encode && preset.key == Scheme::raw) continue;
       KVAULT_TRY(Contestant contestant,
                  bench_.enter(device, {.op = op, .n_q = n_q, .preset = preset}));
-      if (op != BenchOp::encode) contestant.base = base;
+      if (has_base(op)) contestant.base = base;
       contestants.push_back(std::move(contestant));
     }
   }
@@ -85,7 +85,8 @@ Result<std::vector<BenchRow>> run_bench(const BenchOptions& options, const GgmlP
   std::vector<BenchRow> rows;
   for (const std::uint32_t head_dim : options.head_dims) {
     for (const std::uint64_t n_token : options.n_tokens) {
-      const BenchShape shape = {options.n_head, options.n_kv_head, head_dim, n_token};
+      const BenchShape shape = {options.n_head, options.n_kv_head, head_dim, n_token,
+                                options.n_sequence};
       OpBench bench(options, shape, devices, peer);
       for (const BenchOp op : options.ops) {
         for (const std::uint32_t n_q : n_qs_of(options, op)) {

@@ -13,7 +13,7 @@ namespace {
 auto identity_of(const BenchRow& row) {
   return std::tie(row.op, row.device, row.preset, row.layout, row.sparse_values,
                   row.instruction_set, row.head_dim, row.n_head, row.n_kv_head, row.n_token,
-                  row.n_q, row.n_thread);
+                  row.n_q, row.n_sequence, row.n_thread);
 }
 
 /// Takes the first equal variant out of `rows`: one that was measured twice, as in a report, meets

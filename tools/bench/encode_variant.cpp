@@ -8,7 +8,9 @@
 namespace kvault::tools {
 namespace {
 
+/// A GPU is filled by more.
 constexpr std::uint64_t kCallPagesMax = 16;
+constexpr std::uint64_t kGpuCallPagesMax = 256;
 
 }  // namespace
 
@@ -24,7 +26,8 @@ Result<std::unique_ptr<EncodeVariant>> EncodeVariant::create(Device& device, con
 
 void EncodeVariant::plan_blocks(const LayerSet& source, const Preset& target) {
   const std::uint64_t n_page = source.pages().size() / shape_.n_kv_head;
-  n_call_page_ = static_cast<std::uint32_t>(std::min(n_page, kCallPagesMax));
+  n_call_page_ = static_cast<std::uint32_t>(
+      std::min(n_page, device_.name() == "cpu" ? kCallPagesMax : kGpuCallPagesMax));
   const std::size_t n_call_block = std::size_t{n_call_page_} * shape_.n_kv_head;
   const BlockFormat key_format = format_of(target, Side::key);
   const BlockFormat value_format = format_of(target, Side::value);

@@ -12,9 +12,9 @@ namespace {
 
 /// What the plan decides, or what is another kind of answer.
 constexpr const char* kNoSayInReports[] = {
-    "--op",   "--n-token", "--n-head",    "--n-kv-head",   "--head-dim",
-    "--n-q",  "--preset",  "--set-bytes", "--repetitions", "--min-time",
-    "--json", "--svg",     "--compare",   "--calibrate",   "--peer"};
+    "--op",         "--n-token", "--n-head",    "--n-kv-head",   "--head-dim", "--n-q",
+    "--n-sequence", "--preset",  "--set-bytes", "--repetitions", "--min-time", "--json",
+    "--svg",        "--compare", "--calibrate", "--peer"};
 
 }  // namespace
 

@@ -104,7 +104,7 @@ GroupOutcome ReportRun::measure(const ReportGroup& group) try {
       continue;
     }
     if (entry.preset.key == Scheme::raw) base = entered.contestants.size();
-    contestant->base = entry.op == BenchOp::encode ? Contestant::kNoBase : base;
+    contestant->base = has_base(entry.op) ? base : Contestant::kNoBase;
     entered.contestants.push_back(std::move(*contestant));
     entered.round_us += *visit_us;
     const std::string why = refuse_time(entered, group.entries.size(), share_s);

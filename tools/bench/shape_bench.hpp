@@ -21,6 +21,8 @@ struct BenchEntry {
 };
 
 bool is_attention(BenchOp op);
+/// Whether rows are held against those of the raw preset.
+bool has_base(BenchOp op);
 
 /// Makes the contestants of one shape. Its layers are filled when first needed and shared by all;
 /// it must outlive the contestants.
@@ -41,6 +43,7 @@ class ShapeBench {
   const LayerSet& set_of(const Preset& preset, Attention attention);
   const LayerSet& source_of(const BenchEntry& entry);
   Result<std::unique_ptr<Variant>> make_variant(Device& device, const BenchEntry& entry);
+  std::uint64_t stored_size_bytes(const BenchEntry& entry) const;
   void count_dots(const BenchEntry& entry, const LayerSet& source, Contestant& contestant) const;
 
   BenchShape shape_;

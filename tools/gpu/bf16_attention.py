@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Times what kvault's decode is held against, on this GPU: PyTorch's attention over a bf16 cache,
-the fastest of its backends, and plain reading of memory. Caches are larger than the GPU's L2.
+"""Times what kvault is held against, on this GPU: PyTorch's attention over a bf16 cache, decode and
+prefill, by each of its backends, plain reading of memory, and copies from pinned memory. Caches of
+a decode are larger than the GPU's L2.
 
 bf16_attention.py [--json FILE]
 """
@@ -35,6 +36,32 @@ def read_gigabytes_per_s():
     return data.numel() * 4 / median_us(lambda _: data.sum()) / 1000
 
 
+def upload_gigabytes_per_s():
+    host = torch.empty(256 << 20, dtype=torch.uint8, pin_memory=True)
+    device = torch.empty_like(host, device="cuda")
+    return host.numel() / median_us(lambda _: device.copy_(host, non_blocking=True)) / 1000
+
+
+def prefill_us(n_token, n_q, backend):
+    """A prompt's queries on a history that all of them see."""
+    shape = (1, N_KV_HEAD, n_token, HEAD_DIM)
+    key, value = (torch.randn(shape, dtype=torch.bfloat16, device="cuda") for _ in range(2))
+    q = torch.randn((1, N_HEAD, n_q, HEAD_DIM), dtype=torch.bfloat16, device="cuda")
+    with sdpa_kernel(backend):
+        return median_us(lambda _: torch.nn.functional.scaled_dot_product_attention(
+            q, key, value, enable_gqa=True))
+
+
+def measured(row, call):
+    """The row with the time of the call, or why there is none."""
+    try:
+        row["us"] = round(call(), 2)
+    except RuntimeError as error:
+        row["why_not"] = str(error).splitlines()[0]
+    print(row)
+    return row
+
+
 def decode_us(n_token, n_sequence, backend):
     """One token of n_sequence chats; the layers of a model are visited in turn."""
     shape = (n_sequence, N_KV_HEAD, n_token, HEAD_DIM)
@@ -56,17 +83,19 @@ def main():
     parser.add_argument("--json", help="write the figures here too")
     options = parser.parse_args()
     figures = {"device": torch.cuda.get_device_name(), "torch": torch.__version__,
-               "read_gb_per_s": round(read_gigabytes_per_s(), 1), "decode_us": []}
-    for n_token, n_sequence in ((32768, 1), (131072, 1), (32768, 8)):
-        for backend in BACKENDS:
+               "n_multiprocessor": torch.cuda.get_device_properties(0).multi_processor_count,
+               "read_gb_per_s": round(read_gigabytes_per_s(), 1),
+               "upload_gb_per_s": round(upload_gigabytes_per_s(), 2), "decode_us": [],
+               "prefill_us": []}
+    for backend in BACKENDS:
+        for n_token, n_sequence in ((32768, 1), (131072, 1), (32768, 8)):
             row = {"n_token": n_token, "n_sequence": n_sequence, "backend": backend.name}
-            try:
-                row["us"] = round(decode_us(n_token, n_sequence, backend), 2)
-            except RuntimeError as error:
-                row["why_not"] = str(error).splitlines()[0]
-            figures["decode_us"].append(row)
-            print(row)
-    print(f"reads {figures['read_gb_per_s']} GB/s on {figures['device']}")
+            figures["decode_us"].append(
+                measured(row, lambda: decode_us(n_token, n_sequence, backend)))
+        row = {"n_token": 32768, "n_q": 2048, "backend": backend.name}
+        figures["prefill_us"].append(measured(row, lambda: prefill_us(32768, 2048, backend)))
+    print(f"reads {figures['read_gb_per_s']} GB/s, takes {figures['upload_gb_per_s']} GB/s from "
+          f"pinned memory: {figures['device']}")
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:
             json.dump(figures, file, indent=1)

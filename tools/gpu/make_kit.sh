@@ -28,6 +28,7 @@ cat >"$kit/nvidia_icd.json" <<'EOF'
 {"file_format_version": "1.0.0",
  "ICD": {"library_path": "libGLX_nvidia.so.0", "api_version": "1.3.0"}}
 EOF
-cp "$root/tools/gpu/run_kit.sh" "$root/tools/gpu/bf16_attention.py" "$kit/"
+cp "$root/tools/gpu/run_kit.sh" "$root/tools/gpu/bf16_attention.py" \
+  "$root/tools/gpu/side_by_side.py" "$root/gpu_cuda/kernels/statistics.txt" "$kit/"
 git -C "$root" rev-parse --short HEAD >"$kit/commit"
 du -sh "$kit" | cut -f1

@@ -5,7 +5,8 @@
 #
 # check     the conformance suite against the oracle, its cases of equal bits 100 times
 # sanitize  memcheck and racecheck over the suite's shortest cases
-# measure   kvault-bench --report, times of single kernels, and bf16 attention of PyTorch in turn
+# measure   kvault-bench --report, times of single kernels, bf16 attention of PyTorch, and what was
+#           predicted of it all beside it, at the end of the report's page
 # vulkan    the conformance suite and kvault-bench --report of the Vulkan backend
 #
 # The Vulkan driver is that of VK_DRIVER_FILES; without it NVIDIA's, by the machine's own file or
@@ -62,8 +63,8 @@ repeat_determinism() {
 
 kernel_times() {
   export KVAULT_CUDA_TIMES=1
-  for shape in "--n-token 131072" "--n-token 32768" "--n-token 32768 --op prefill --n-q 2048" \
-    "--n-token 32768 --op encode"; do
+  for shape in "--n-token 131072" "--n-token 32768" "--n-token 32768 --n-sequence 8" \
+    "--n-token 32768 --op prefill --n-q 2048" "--n-token 32768 --op encode"; do
     for preset in k4v4 k3v3 k2v2 k8v8; do
       echo "== $shape $preset"
       # shellcheck disable=SC2086
@@ -94,8 +95,11 @@ for name in "${steps[@]}"; do
     measure)
       step bf16 python3 "$kit/bf16_attention.py" --json "$out/bf16.json"
       step kernel_times kernel_times
+      step upload "$kit/bin/kvault-bench" --device cuda --op upload --n-token 32768 \
+        --set-bytes 512MiB --json "$out/upload.json"
       step report "$kit/bin/kvault-bench" --device cuda --report "$out" \
         --note "commit $(cat "$kit/commit")"
+      step side_by_side python3 "$kit/side_by_side.py" "$out" --statistics "$kit/statistics.txt"
       ;;
     vulkan)
       step vulkan_conformance only_vulkan conformance vulkan

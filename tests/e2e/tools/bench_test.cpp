@@ -104,6 +104,26 @@ TEST_CASE("short: bench: every row of every op has every key") {
   CHECK(std::string(svg.begin(), svg.end()).starts_with("<svg"));
 }
 
+TEST_CASE("short: bench: chats that share a call, and bytes that go to the device") {
+  const Folder folder;
+  const RunResult result = run_bench(
+      folder, kSmall + std::string("--op decode,upload --preset k4v4 --n-sequence 3 --json"));
+  INFO(result.err);
+  REQUIRE(result.exit_code == 0);
+  const Json rows = Json::parse(result.out, nullptr, false);
+  REQUIRE(rows.is_array());
+  CHECK(rows.size() == 2 * 2 * 2);  // two presets, lengths and ops
+  for (const Json& row : rows) {
+    check_row(row);
+    CHECK(row["n_sequences"] == (row["op"] == "decode" ? 3 : 1));
+    // 512 or 256 tokens of 2 heads, K and V of 64 halves each.
+    if (row["op"] != "upload" || row["preset"] != "raw") continue;
+    const double layer_bytes = row["n_token"].get<double>() * 2 * 2 * 64 * 2;
+    const double rate = layer_bytes / row["time_us"].get<double>() / 1e3;
+    CHECK(row["stored_gb_per_s"].get<double>() == doctest::Approx(rate));
+  }
+}
+
 TEST_CASE("short: bench: files of rows are written and compared") {
   const Folder folder;
   const std::string path = folder / "rows.json";

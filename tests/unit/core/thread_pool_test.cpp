@@ -1,4 +1,4 @@
-#include "core/cpu/thread_pool.hpp"
+#include "core/os/thread_pool.hpp"
 
 #include <doctest/doctest.h>
 

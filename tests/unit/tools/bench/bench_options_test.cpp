@@ -40,6 +40,8 @@ TEST_CASE("bench options: what cannot be measured is refused with its number") {
   check_refused({.set_size_bytes = 0}, {"--set-bytes 0"});
   check_refused({.min_time_s = -1}, {"--min-time -1"});
   check_refused({.peer = "ggml="}, {"--peer \"ggml=\""});
+  check_refused({.n_sequence = 1025}, {"--n-sequence 1025"});
+  check_refused({.n_sequence = 2, .peer = "ggml=folder"}, {"--n-sequence 2", "--peer"});
 }
 
 TEST_CASE("bench options: ops by name, each once") {
@@ -49,6 +51,9 @@ TEST_CASE("bench options: ops by name, each once") {
   const auto all = parse_bench_ops({"decode", "all"});
   REQUIRE(all);
   CHECK(all->size() == 4);
+  const auto more = parse_bench_ops({"upload", "all"});
+  REQUIRE(more);
+  CHECK(more->size() == 5);
   const auto none = parse_bench_ops({"decode", "attend"});
   REQUIRE_FALSE(none);
   CHECK(none.error().message.find("\"attend\"") != std::string::npos);

@@ -2,11 +2,7 @@
 
 #include <chrono>
 
-#if defined(__x86_64__) || defined(__i386__)
-#include <immintrin.h>
-#endif
-
-namespace kvault::cpu {
+namespace kvault {
 
 /// How long a thread of the pool looks for work before it sleeps: no longer than what a call with
 /// sleepers was seen to lose (docs/benchmarks/cpu.md), so that looking in vain costs little.
@@ -14,7 +10,7 @@ inline constexpr std::chrono::microseconds kSpinTime{50};
 
 inline void pause_processor() {
 #if defined(__x86_64__) || defined(__i386__)
-  _mm_pause();
+  __builtin_ia32_pause();
 #elif defined(__aarch64__)
   __asm__ volatile("yield");
 #endif
@@ -32,4 +28,4 @@ void spin_until(const IsOver& is_over) {
   } while (std::chrono::steady_clock::now() < end);
 }
 
-}  // namespace kvault::cpu
+}  // namespace kvault

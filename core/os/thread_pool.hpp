@@ -8,13 +8,14 @@
 #include <thread>
 #include <vector>
 
-namespace kvault::cpu {
+namespace kvault {
 
-/// Threads that share out the items of one call at a time. Owned by the device; which thread takes
-/// an item never changes what the item computes.
+/// Threads that share out the items of one call at a time. Owned by a device, a part of
+/// one; which thread takes an item never changes what the item computes.
 class ThreadPool {
  public:
-  /// `n_thread` counts the caller; 0 = one per core.
+  /// `n_thread` counts the caller; 0 = one per core. There are fewer where the system gives no
+  /// more.
   explicit ThreadPool(std::uint32_t n_thread);
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
@@ -43,4 +44,4 @@ class ThreadPool {
   std::vector<std::thread> workers_;
 };
 
-}  // namespace kvault::cpu
+}  // namespace kvault

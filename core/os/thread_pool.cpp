@@ -1,18 +1,23 @@
-#include "core/cpu/thread_pool.hpp"
+#include "core/os/thread_pool.hpp"
 
 #include <algorithm>
+#include <system_error>
 
 #include "core/base/assert.hpp"
-#include "core/cpu/spin.hpp"
+#include "core/os/spin.hpp"
 
-namespace kvault::cpu {
+namespace kvault {
 
 ThreadPool::ThreadPool(std::uint32_t n_thread) {
   const std::uint32_t n =
       n_thread != 0 ? n_thread : std::max(1U, std::thread::hardware_concurrency());
   workers_.reserve(n - 1);
-  for (std::uint32_t thread = 1; thread < n; ++thread) {
-    workers_.emplace_back([this, thread] { work(thread); });
+  try {
+    for (std::uint32_t thread = 1; thread < n; ++thread) {
+      workers_.emplace_back([this, thread] { work(thread); });
+    }
+  } catch (const std::system_error&) {
+    // The system gives no more threads: those that there are do the work.
   }
 }
 
@@ -74,4 +79,4 @@ void ThreadPool::take_items(std::uint32_t thread, std::unique_lock<std::mutex>& 
   if (n_running_ == 0) done_.notify_all();
 }
 
-}  // namespace kvault::cpu
+}  // namespace kvault
