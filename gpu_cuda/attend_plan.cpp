@@ -13,8 +13,9 @@ namespace {
 constexpr std::uint64_t kSplitsMax = 128;
 /// A warp of a block takes every fourth page.
 constexpr std::uint64_t kSplitPagesMin = 4;
-/// Of a block that takes many rows at once: enough pages to be worth its queries and results, but
-/// no more than the float sums of tensor cores, which round down, are good for.
+/// Of a block that takes many rows at once: enough pages to be worth its queries and results, one
+/// for every eight rows, but no more than the float sums of tensor cores, which round down, are
+/// good for.
 constexpr std::uint64_t kPrefillPagesMin = 8;
 constexpr std::uint64_t kPrefillPagesMax = 64;
 /// Items that fill a device several times over.
@@ -27,10 +28,13 @@ std::uint64_t split_pages_of(std::uint64_t n_page) {
   return std::max(kSplitPagesMin, align_up(least, kSplitPagesMin));
 }
 
-/// `n_block`: that take the rows of all kv heads, many at once.
-std::uint64_t prefill_split_pages_of(std::uint64_t n_page, std::uint64_t n_block) {
+/// `n_block`: that take the rows of all kv heads, many at once; `n_row`: of a kv head.
+std::uint64_t prefill_split_pages_of(std::uint64_t n_page, std::uint64_t n_block,
+                                     std::uint32_t n_row) {
   const std::uint64_t wanted = align_up(n_page * n_block / kPrefillItems, kSplitPagesMin);
-  return std::max(std::clamp(wanted, kPrefillPagesMin, kPrefillPagesMax), split_pages_of(n_page));
+  const std::uint64_t least =
+      std::min(kPrefillPagesMin, align_up((n_row - 1) / kColumns + 1, kSplitPagesMin));
+  return std::max(std::clamp(wanted, least, kPrefillPagesMax), split_pages_of(n_page));
 }
 
 class Planner {
@@ -69,7 +73,7 @@ class Planner {
     const std::uint64_t n_block = std::uint64_t{args_.n_kv_head} * ((n_row - 1) / n_at_once + 1);
     const std::uint64_t n_page = n_page_of(sequence);
     const std::uint64_t split_pages =
-        is_prefill ? prefill_split_pages_of(n_page, n_block) : split_pages_of(n_page);
+        is_prefill ? prefill_split_pages_of(n_page, n_block, n_row) : split_pages_of(n_page);
     for (std::uint32_t head = 0; head < args_.n_kv_head; ++head) {
       const std::vector<Part> parts = parts_of(sequence, head, split_pages);
       for (std::uint32_t row = 0; row < n_row; row += n_at_once) {

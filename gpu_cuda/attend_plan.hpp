@@ -49,8 +49,9 @@ std::uint64_t attend_scratch_size_bytes();
 /// Whether a sequence's values may be left out.
 bool is_sparse(const SparseValues& sparse, const AttendSequence& sequence);
 
-/// Several queries with at least so many rows in all, of a kv head, are taken many rows at once.
-inline constexpr std::uint32_t kPrefillRowsMin = 32;
+/// Several queries with at least so many rows in all, of a kv head, are taken many rows at once:
+/// two passes of eight take as many instructions, three take half more.
+inline constexpr std::uint32_t kPrefillRowsMin = 2 * kColumns + 1;
 
 /// Tiles that a kernel of attend_prefill.cu takes at once; 0: none has these head_dims.
 std::uint32_t prefill_tiles_of(std::uint32_t key_head_dim, std::uint32_t value_head_dim);

@@ -1,4 +1,6 @@
 #include "gpu_cuda/kernels/tensor_attention.cuh"
+#include "gpu_cuda/kernels/tensor_values.cuh"
+#include "gpu_cuda/kernels/tensor_weights.cuh"
 
 // A kernel of tensor_attention.cuh for every pair of padded head_dims that models have, narrow and
 // wide.

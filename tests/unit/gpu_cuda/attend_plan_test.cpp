@@ -147,8 +147,11 @@ TEST_CASE("cuda plan: what counts as many rows, and that splits depend on the se
     }
     return n_item;
   };
-  CHECK(n_prefill(7, 4, kPrefill) == 0);
-  CHECK(n_prefill(8, 4, kPrefill) == 8);
+  CHECK(n_prefill(4, 4, kPrefill) == 0);
+  // Few rows are split as they are in a decode: every four pages.
+  CHECK(n_prefill(5, 4, kPrefill) == 16);
+  CHECK(n_prefill(8, 4, kPrefill) == 16);
+  CHECK(n_prefill(9, 4, kPrefill) == 8);
   CHECK(n_prefill(8, 4, kTensor) == 0);
   // A token of many heads is decoded, whatever there may be to come.
   CHECK(n_prefill(1, 64, kPrefill) == 0);
