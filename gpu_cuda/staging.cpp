@@ -17,7 +17,7 @@ constexpr std::uint64_t kSliceBytes = std::uint64_t{1} << 20U;
 constexpr std::uint32_t kCopiersMax = 4;
 
 std::uint32_t n_copier() {
-  return std::clamp(std::thread::hardware_concurrency() / 2, 1U, kCopiersMax);
+  return std::clamp(std::thread::hardware_concurrency(), 1U, kCopiersMax);
 }
 
 }  // namespace

@@ -8,6 +8,22 @@
 
 namespace kvault::cuda {
 
+/// Sums and differences of values whose places differ by kFirst, then by 2 * kFirst, .. kEnd / 2.
+template <u32 kFirst, u32 kEnd, u32 kCount>
+KVAULT_DEVICE void add_and_subtract(float (&value)[kCount]) {
+  KVAULT_UNROLL
+  for (u32 half = kFirst; half < kEnd; half *= 2) {
+    KVAULT_UNROLL
+    for (u32 pair = 0; pair < kCount / 2; ++pair) {
+      const u32 low = pair / half * 2 * half + pair % half;
+      const float a = value[low];
+      const float b = value[low + half];
+      value[low] = a + b;
+      value[low + half] = a - b;
+    }
+  }
+}
+
 /// log2(kRadix) stages of the Sylvester transform at once, from stride `stride` on; the sums are
 /// those of core/codec/rotation.cpp, bit by bit.
 template <u32 kRadix>
@@ -17,17 +33,7 @@ KVAULT_DEVICE void transform_stages(float* x, u32 n_value, u32 stride) {
     float value[kRadix];
     KVAULT_UNROLL
     for (u32 j = 0; j < kRadix; ++j) value[j] = first[j * stride];
-    KVAULT_UNROLL
-    for (u32 half = 1; half < kRadix; half *= 2) {
-      KVAULT_UNROLL
-      for (u32 pair = 0; pair < kRadix / 2; ++pair) {
-        const u32 low = pair / half * 2 * half + pair % half;
-        const float a = value[low];
-        const float b = value[low + half];
-        value[low] = a + b;
-        value[low + half] = a - b;
-      }
-    }
+    add_and_subtract<1, kRadix>(value);
     KVAULT_UNROLL
     for (u32 j = 0; j < kRadix; ++j) first[j * stride] = value[j];
   }

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "gpu_cuda/kernel_abi.hpp"
-#include "gpu_cuda/kernels/machine.cuh"
+#include "gpu_cuda/kernels/rotate.cuh"
 
 // The rotation y = H S x of rows of one head_dim, and its inverse (docs/format.md, "The rotation"),
 // by the lanes of a warp that have a row among them. H is an outer transform of dims that are
@@ -36,22 +36,6 @@ struct RowShape {
   static constexpr u32 kBlocksAtOnce = kPaley == 1 ? 512 / kThreads : kPaley < 28 ? 3 : 2;
   static_assert(kStride <= 2 * kChunk && kOuterLanes <= kLanes);
 };
-
-/// Sums and differences of values whose places differ by kFirst, then by 2 * kFirst, .. kEnd / 2.
-template <u32 kFirst, u32 kEnd, u32 kCount>
-KVAULT_DEVICE void add_and_subtract(float (&value)[kCount]) {
-  KVAULT_UNROLL
-  for (u32 half = kFirst; half < kEnd; half *= 2) {
-    KVAULT_UNROLL
-    for (u32 pair = 0; pair < kCount / 2; ++pair) {
-      const u32 low = pair / half * 2 * half + pair % half;
-      const float a = value[low];
-      const float b = value[low + half];
-      value[low] = a + b;
-      value[low + half] = a - b;
-    }
-  }
-}
 
 /// P times the values, or its transpose; signs [kOrder, kOrder].
 template <u32 kOrder>
