@@ -17,26 +17,36 @@ namespace {
 
 using Floats = hn::Vec<FloatTag>;
 
-/// 2^x for x <= 0, relative error below 2e-7; 0 below -126.
-HWY_INLINE Floats ExpTwo(Floats x) {
+/// 2^r for r in [-1/2, 1/2]: minimax by relative error, which stays below 8e-8.
+HWY_INLINE Floats ExpTwoOfFraction(Floats r) {
   const FloatTag d;
-  const SumTag d_int;
-  const auto least = hn::Set(d, -126.0F);
-  const Floats clamped = hn::Max(x, least);
-  // Added, it leaves no room for a fraction: the sum's low bits are the nearest integer.
-  const Floats magic = hn::Set(d, 12582912.0F);
-  const Floats shifted = hn::Add(clamped, magic);
-  const Floats r = hn::Sub(clamped, hn::Sub(shifted, magic));  // [-1/2, 1/2]
-  // Minimax of 2^r by relative error, which stays below 8e-8.
   Floats p = hn::Set(d, 1.327647129e-3F);
   p = hn::MulAdd(p, r, hn::Set(d, 9.675540961e-3F));
   p = hn::MulAdd(p, r, hn::Set(d, 5.550713092e-2F));
   p = hn::MulAdd(p, r, hn::Set(d, 2.402212024e-1F));
   p = hn::MulAdd(p, r, hn::Set(d, 6.931469440e-1F));
-  p = hn::MulAdd(p, r, hn::Set(d, 1.0F));
+  return hn::MulAdd(p, r, hn::Set(d, 1.0F));
+}
+
+/// 2^x for x <= 0, relative error below 2e-7; 0 below -126.
+HWY_INLINE Floats ExpTwo(Floats x) {
+  const FloatTag d;
+  const auto least = hn::Set(d, -126.0F);
+#if HWY_TARGET == HWY_AVX3_DL
+  const Floats r{_mm512_reduce_ps(x.raw, 0)};  // x less the nearest integer
+  const __mmask16 counts = _mm512_cmp_ps_mask(x.raw, least.raw, _CMP_GE_OQ);
+  return Floats{_mm512_maskz_scalef_ps(counts, ExpTwoOfFraction(r).raw, hn::Sub(x, r).raw)};
+#else
+  const SumTag d_int;
+  const Floats clamped = hn::Max(x, least);
+  // Added, it leaves no room for a fraction: the sum's low bits are the nearest integer.
+  const Floats magic = hn::Set(d, 12582912.0F);
+  const Floats shifted = hn::Add(clamped, magic);
+  const Floats p = ExpTwoOfFraction(hn::Sub(clamped, hn::Sub(shifted, magic)));
   const auto exponent = hn::ShiftLeft<23>(hn::BitCast(d_int, shifted));
   const Floats scaled = hn::BitCast(d, hn::Add(hn::BitCast(d_int, p), exponent));
   return hn::IfThenElseZero(hn::Ge(x, least), scaled);
+#endif
 }
 
 constexpr float kLog2E = 1.44269504F;
@@ -122,7 +132,8 @@ HWY_INLINE void AdvanceState(const PageSoftmax& args, std::size_t row, float max
   state.maximum = maximum;
 }
 
-/// exp of the rows' logits in place, and the greatest p * token_factor of each.
+/// exp of the rows' logits in place, where weights are wanted times token_factor, and the greatest
+/// of these of each row.
 template <bool kWeighs, std::size_t kRow>
 HWY_INLINE RowFloats<kRow> AdvanceRows(const PageSoftmax& args, std::size_t row,
                                        Prefetcher& prefetcher) {
@@ -149,9 +160,12 @@ HWY_INLINE RowFloats<kRow> AdvanceRows(const PageSoftmax& args, std::size_t row,
       const Floats p = ExpTwo(hn::Mul(hn::Sub(hn::Load(d, s), shift.at[r]), log2e));
       sums.at[r] = hn::Add(sums.at[r], p);
       if constexpr (kWeighs) {
-        peaks.at[r] = hn::Max(peaks.at[r], hn::Mul(p, hn::Load(d, args.token_factor + t)));
+        const Floats weighed = hn::Mul(p, hn::Load(d, args.token_factor + t));
+        peaks.at[r] = hn::Max(peaks.at[r], weighed);
+        hn::Store(weighed, d, s);
+      } else {
+        hn::Store(p, d, s);
       }
-      hn::Store(p, d, s);
     }
   }
   RowFloats<kRow> result;
@@ -184,12 +198,11 @@ HWY_INLINE void WeighRows(const PageSoftmax& args, std::size_t row, const RowFlo
     per_unit.at[r] = hn::Set(d, counts ? kGreatest / peaks.at[r] : 0.0F);
   }
   for (std::size_t t = 0; t < kPageTokens; t += kLanes) {
-    const Floats token_factor = hn::Load(d, args.token_factor + t);
+    const Floats dither = hn::Load(d, kDither.at.data() + t);
     KVAULT_UNROLL
     for (std::size_t r = 0; r < kRow; ++r) {
-      const Floats p = hn::Load(d, args.logits + (row + r) * kPageTokens + t);
-      const Floats w =
-          hn::MulAdd(hn::Mul(p, token_factor), per_unit.at[r], hn::Load(d, kDither.at.data() + t));
+      const Floats weighed = hn::Load(d, args.logits + (row + r) * kPageTokens + t);
+      const Floats w = hn::MulAdd(weighed, per_unit.at[r], dither);
       StoreWeights(Truncate(w), t, args.weights + (row + r) * kPlanes * kWeightCells);
     }
   }
