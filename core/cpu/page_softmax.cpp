@@ -51,6 +51,10 @@ HWY_INLINE Floats ExpTwo(Floats x) {
 
 constexpr float kLog2E = 1.44269504F;
 
+/// For the Prefetcher: what a vector takes in either pass.
+constexpr std::size_t kExpWork = 2;
+constexpr std::size_t kWeighWork = 1;
+
 /// Cut off after the point. pre: the result fits, which Highway would look after on x86.
 HWY_INLINE Sums Truncate(Floats x) {
 #if HWY_TARGET == HWY_AVX3_DL
@@ -152,7 +156,7 @@ HWY_INLINE RowFloats<kRow> AdvanceRows(const PageSoftmax& args, std::size_t row,
     peaks.at[r] = hn::Zero(d);
   }
   for (std::size_t t = 0; t < kPageTokens; t += kLanes) {
-    prefetcher.advance(1);
+    prefetcher.advance(kExpWork);
     KVAULT_UNROLL
     for (std::size_t r = 0; r < kRow; ++r) {
       float* const s = args.logits + (row + r) * kPageTokens + t;
@@ -185,7 +189,8 @@ HWY_INLINE RowFloats<kRow> AdvanceRows(const PageSoftmax& args, std::size_t row,
 
 /// The weights of rows whose greatest p * token_factor are `peaks`.
 template <std::size_t kRow>
-HWY_INLINE void WeighRows(const PageSoftmax& args, std::size_t row, const RowFloats<kRow>& peaks) {
+HWY_INLINE void WeighRows(const PageSoftmax& args, std::size_t row, const RowFloats<kRow>& peaks,
+                          Prefetcher& prefetcher) {
   // One below what fits: the greatest dither is almost 1, and the product may round up.
   constexpr float kGreatest = kForm == CellForm::bytes ? 65534.0F : 32766.0F;
   constexpr float kLeast = 1e-33F;  // below, kGreatest / peak would overflow
@@ -198,6 +203,7 @@ HWY_INLINE void WeighRows(const PageSoftmax& args, std::size_t row, const RowFlo
     per_unit.at[r] = hn::Set(d, counts ? kGreatest / peaks.at[r] : 0.0F);
   }
   for (std::size_t t = 0; t < kPageTokens; t += kLanes) {
+    prefetcher.advance(kWeighWork);
     const Floats dither = hn::Load(d, kDither.at.data() + t);
     KVAULT_UNROLL
     for (std::size_t r = 0; r < kRow; ++r) {
@@ -213,14 +219,16 @@ void TakeRows(const PageSoftmax& args, std::size_t row, Prefetcher& prefetcher) 
   if (args.token_factor == nullptr) {
     AdvanceRows<false, kRow>(args, row, prefetcher);
   } else {
-    WeighRows<kRow>(args, row, AdvanceRows<true, kRow>(args, row, prefetcher));
+    const RowFloats<kRow> peaks = AdvanceRows<true, kRow>(args, row, prefetcher);
+    WeighRows<kRow>(args, row, peaks, prefetcher);
   }
 }
 
 void ComputePageSoftmax(const PageSoftmax& args) {
   constexpr std::size_t kRow = kLanes == 16 ? 4 : 2;  // by the number of registers
   // The first rows ask for all of it: there are few where memory is what takes time.
-  Prefetcher prefetcher(args.ahead, kPageTokens / kLanes);
+  const std::size_t work = kExpWork + (args.token_factor == nullptr ? 0 : kWeighWork);
+  Prefetcher prefetcher(args.ahead, kPageTokens / kLanes * work);
   Prefetcher none;
   std::size_t row = 0;
   for (; row + kRow <= args.n_row; row += kRow) {
