@@ -82,7 +82,8 @@ struct SoftmaxState {
 /// Takes the logits [n_row][128] of a page into the running softmax. Where the page's values are
 /// coded, writes the probabilities as integers too: p[t] * token_factor[t] = factor * weight[t].
 struct PageSoftmax {
-  float* logits;         ///< replaced by exp(logit - maximum); -infinity: invisible, gives 0
+  float* logits;         ///< -infinity: invisible. Replaced by p = exp(logit - maximum), with
+                         ///< token_factor by what the weights are made of
   SoftmaxState* states;  ///< [n_row]
   float* rescale;        ///< [n_row]: what earlier sums are to be multiplied by
   float* mass;           ///< [n_row]: the sum over this page alone

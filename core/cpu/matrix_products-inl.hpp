@@ -72,7 +72,8 @@ struct alignas(ThreadSetting) MatrixShapes {
 };
 static_assert(sizeof(MatrixShapes) == sizeof(ThreadSetting));
 
-/// A product takes as long as the other side has rows, so it is given no more than it needs.
+/// Loads and stores take as long as a matrix has rows: the other side is given no more than it
+/// needs.
 void EnterMatrices(std::size_t n_row, ThreadSetting& before) {
   const std::size_t n_plane_row = kPlanes * std::min(n_row, kMatrixQueries);
   MatrixShapes shapes;

@@ -17,29 +17,43 @@ namespace {
 
 using Floats = hn::Vec<FloatTag>;
 
-/// 2^x for x <= 0, relative error below 2e-7; 0 below -126.
-HWY_INLINE Floats ExpTwo(Floats x) {
+/// 2^r for r in [-1/2, 1/2]: minimax by relative error, which stays below 8e-8.
+HWY_INLINE Floats ExpTwoOfFraction(Floats r) {
   const FloatTag d;
-  const SumTag d_int;
-  const auto least = hn::Set(d, -126.0F);
-  const Floats clamped = hn::Max(x, least);
-  // Added, it leaves no room for a fraction: the sum's low bits are the nearest integer.
-  const Floats magic = hn::Set(d, 12582912.0F);
-  const Floats shifted = hn::Add(clamped, magic);
-  const Floats r = hn::Sub(clamped, hn::Sub(shifted, magic));  // [-1/2, 1/2]
-  // Minimax of 2^r by relative error, which stays below 8e-8.
   Floats p = hn::Set(d, 1.327647129e-3F);
   p = hn::MulAdd(p, r, hn::Set(d, 9.675540961e-3F));
   p = hn::MulAdd(p, r, hn::Set(d, 5.550713092e-2F));
   p = hn::MulAdd(p, r, hn::Set(d, 2.402212024e-1F));
   p = hn::MulAdd(p, r, hn::Set(d, 6.931469440e-1F));
-  p = hn::MulAdd(p, r, hn::Set(d, 1.0F));
+  return hn::MulAdd(p, r, hn::Set(d, 1.0F));
+}
+
+/// 2^x for x <= 0, relative error below 2e-7; 0 below -126.
+HWY_INLINE Floats ExpTwo(Floats x) {
+  const FloatTag d;
+  const auto least = hn::Set(d, -126.0F);
+#if HWY_TARGET == HWY_AVX3_DL
+  const Floats r{_mm512_reduce_ps(x.raw, 0)};  // x less the nearest integer
+  const __mmask16 counts = _mm512_cmp_ps_mask(x.raw, least.raw, _CMP_GE_OQ);
+  return Floats{_mm512_maskz_scalef_ps(counts, ExpTwoOfFraction(r).raw, hn::Sub(x, r).raw)};
+#else
+  const SumTag d_int;
+  const Floats clamped = hn::Max(x, least);
+  // Added, it leaves no room for a fraction: the sum's low bits are the nearest integer.
+  const Floats magic = hn::Set(d, 12582912.0F);
+  const Floats shifted = hn::Add(clamped, magic);
+  const Floats p = ExpTwoOfFraction(hn::Sub(clamped, hn::Sub(shifted, magic)));
   const auto exponent = hn::ShiftLeft<23>(hn::BitCast(d_int, shifted));
   const Floats scaled = hn::BitCast(d, hn::Add(hn::BitCast(d_int, p), exponent));
   return hn::IfThenElseZero(hn::Ge(x, least), scaled);
+#endif
 }
 
 constexpr float kLog2E = 1.44269504F;
+
+/// For the Prefetcher: what a vector takes in either pass.
+constexpr std::size_t kExpWork = 2;
+constexpr std::size_t kWeighWork = 1;
 
 /// Cut off after the point. pre: the result fits, which Highway would look after on x86.
 HWY_INLINE Sums Truncate(Floats x) {
@@ -122,7 +136,8 @@ HWY_INLINE void AdvanceState(const PageSoftmax& args, std::size_t row, float max
   state.maximum = maximum;
 }
 
-/// exp of the rows' logits in place, and the greatest p * token_factor of each.
+/// exp of the rows' logits in place, where weights are wanted times token_factor, and the greatest
+/// of these of each row.
 template <bool kWeighs, std::size_t kRow>
 HWY_INLINE RowFloats<kRow> AdvanceRows(const PageSoftmax& args, std::size_t row,
                                        Prefetcher& prefetcher) {
@@ -141,7 +156,7 @@ HWY_INLINE RowFloats<kRow> AdvanceRows(const PageSoftmax& args, std::size_t row,
     peaks.at[r] = hn::Zero(d);
   }
   for (std::size_t t = 0; t < kPageTokens; t += kLanes) {
-    prefetcher.advance(1);
+    prefetcher.advance(kExpWork);
     KVAULT_UNROLL
     for (std::size_t r = 0; r < kRow; ++r) {
       float* const s = args.logits + (row + r) * kPageTokens + t;
@@ -149,9 +164,12 @@ HWY_INLINE RowFloats<kRow> AdvanceRows(const PageSoftmax& args, std::size_t row,
       const Floats p = ExpTwo(hn::Mul(hn::Sub(hn::Load(d, s), shift.at[r]), log2e));
       sums.at[r] = hn::Add(sums.at[r], p);
       if constexpr (kWeighs) {
-        peaks.at[r] = hn::Max(peaks.at[r], hn::Mul(p, hn::Load(d, args.token_factor + t)));
+        const Floats weighed = hn::Mul(p, hn::Load(d, args.token_factor + t));
+        peaks.at[r] = hn::Max(peaks.at[r], weighed);
+        hn::Store(weighed, d, s);
+      } else {
+        hn::Store(p, d, s);
       }
-      hn::Store(p, d, s);
     }
   }
   RowFloats<kRow> result;
@@ -171,7 +189,8 @@ HWY_INLINE RowFloats<kRow> AdvanceRows(const PageSoftmax& args, std::size_t row,
 
 /// The weights of rows whose greatest p * token_factor are `peaks`.
 template <std::size_t kRow>
-HWY_INLINE void WeighRows(const PageSoftmax& args, std::size_t row, const RowFloats<kRow>& peaks) {
+HWY_INLINE void WeighRows(const PageSoftmax& args, std::size_t row, const RowFloats<kRow>& peaks,
+                          Prefetcher& prefetcher) {
   // One below what fits: the greatest dither is almost 1, and the product may round up.
   constexpr float kGreatest = kForm == CellForm::bytes ? 65534.0F : 32766.0F;
   constexpr float kLeast = 1e-33F;  // below, kGreatest / peak would overflow
@@ -184,12 +203,12 @@ HWY_INLINE void WeighRows(const PageSoftmax& args, std::size_t row, const RowFlo
     per_unit.at[r] = hn::Set(d, counts ? kGreatest / peaks.at[r] : 0.0F);
   }
   for (std::size_t t = 0; t < kPageTokens; t += kLanes) {
-    const Floats token_factor = hn::Load(d, args.token_factor + t);
+    prefetcher.advance(kWeighWork);
+    const Floats dither = hn::Load(d, kDither.at.data() + t);
     KVAULT_UNROLL
     for (std::size_t r = 0; r < kRow; ++r) {
-      const Floats p = hn::Load(d, args.logits + (row + r) * kPageTokens + t);
-      const Floats w =
-          hn::MulAdd(hn::Mul(p, token_factor), per_unit.at[r], hn::Load(d, kDither.at.data() + t));
+      const Floats weighed = hn::Load(d, args.logits + (row + r) * kPageTokens + t);
+      const Floats w = hn::MulAdd(weighed, per_unit.at[r], dither);
       StoreWeights(Truncate(w), t, args.weights + (row + r) * kPlanes * kWeightCells);
     }
   }
@@ -200,14 +219,16 @@ void TakeRows(const PageSoftmax& args, std::size_t row, Prefetcher& prefetcher) 
   if (args.token_factor == nullptr) {
     AdvanceRows<false, kRow>(args, row, prefetcher);
   } else {
-    WeighRows<kRow>(args, row, AdvanceRows<true, kRow>(args, row, prefetcher));
+    const RowFloats<kRow> peaks = AdvanceRows<true, kRow>(args, row, prefetcher);
+    WeighRows<kRow>(args, row, peaks, prefetcher);
   }
 }
 
 void ComputePageSoftmax(const PageSoftmax& args) {
   constexpr std::size_t kRow = kLanes == 16 ? 4 : 2;  // by the number of registers
   // The first rows ask for all of it: there are few where memory is what takes time.
-  Prefetcher prefetcher(args.ahead, kPageTokens / kLanes);
+  const std::size_t work = kExpWork + (args.token_factor == nullptr ? 0 : kWeighWork);
+  Prefetcher prefetcher(args.ahead, kPageTokens / kLanes * work);
   Prefetcher none;
   std::size_t row = 0;
   for (; row + kRow <= args.n_row; row += kRow) {
