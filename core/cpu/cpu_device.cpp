@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <new>
 #include <optional>
 #include <system_error>
@@ -14,6 +15,7 @@
 #include "core/cpu/cpu_attend.hpp"
 #include "core/cpu/instruction_set.hpp"
 #include "core/cpu/rotation_set.hpp"
+#include "core/cpu/segment_arena.hpp"
 #include "core/layout/block_layout.hpp"
 #include "core/os/thread_pool.hpp"
 
@@ -22,22 +24,35 @@ namespace {
 
 constexpr std::uint32_t kThreadMax = 256;
 
+/// Buffers have memory of their own until they fill a chunk of the arena; under AddressSanitizer
+/// always, so that it sees where each ends.
+#ifdef __SANITIZE_ADDRESS__
+constexpr std::uint64_t kOwnBytesMax = std::numeric_limits<std::uint64_t>::max();
+#else
+constexpr std::uint64_t kOwnBytesMax = SegmentArena::kChunkBytes;
+#endif
+
 /// Host memory: the device's own, or adopted from the caller and then read-only.
 class CpuBuffer final : public Buffer {
  public:
-  explicit CpuBuffer(AlignedArray<std::byte> own) : own_(std::move(own)), bytes_(own_.span()) {}
+  explicit CpuBuffer(AlignedArray<std::byte> own)
+      : own_(std::move(own)), writable_(own_.span()), bytes_(writable_) {}
+  explicit CpuBuffer(SegmentArena::Piece piece)
+      : piece_(std::move(piece)), writable_(piece_.bytes()), bytes_(writable_) {}
   explicit CpuBuffer(std::span<const std::byte> adopted) : bytes_(adopted) {}
 
   std::uint64_t size_bytes() const noexcept override { return bytes_.size(); }
   std::span<const std::byte> bytes() const { return bytes_; }
   /// pre: the memory is the device's own
   std::span<std::byte> writable() {
-    KVAULT_ASSERT(own_.data() != nullptr);
-    return own_.span();
+    KVAULT_ASSERT(writable_.data() != nullptr);
+    return writable_;
   }
 
  private:
   AlignedArray<std::byte> own_;
+  SegmentArena::Piece piece_;
+  std::span<std::byte> writable_;
   std::span<const std::byte> bytes_;
 };
 
@@ -93,14 +108,24 @@ class CpuDevice final : public Device {
   std::vector<BlockDecoder> decoders_;  ///< likewise
   DeviceCaps caps_;
   std::uint64_t n_finished_ = 0;
+  std::shared_ptr<SegmentArena> arena_ = SegmentArena::create();
+  std::uint64_t own_bytes_ = 0;  ///< that buffers were given outside the arena
 };
 
 Result<std::unique_ptr<Buffer>> CpuDevice::allocate(const BufferOptions& options) try {
   if (!options.host_memory.empty()) {
     return std::unique_ptr<Buffer>(std::make_unique<CpuBuffer>(options.host_memory));
   }
-  return std::unique_ptr<Buffer>(
-      std::make_unique<CpuBuffer>(AlignedArray<std::byte>(options.size_bytes)));
+  const bool is_piece = own_bytes_ >= kOwnBytesMax && options.size_bytes > 0 &&
+                        options.size_bytes <= SegmentArena::kPieceBytesMax;
+  if (!is_piece) {
+    own_bytes_ += std::min<std::uint64_t>(options.size_bytes, SegmentArena::kChunkBytes);
+    return std::unique_ptr<Buffer>(
+        std::make_unique<CpuBuffer>(AlignedArray<std::byte>(options.size_bytes)));
+  }
+  SegmentArena::Piece piece = arena_->take(options.size_bytes);
+  if (options.is_zeroed) std::fill(piece.bytes().begin(), piece.bytes().end(), std::byte{0});
+  return std::unique_ptr<Buffer>(std::make_unique<CpuBuffer>(std::move(piece)));
 } catch (const std::bad_alloc&) {
   return fail(Errc::out_of_memory, message("cpu: no memory for ", options.size_bytes, " bytes"));
 }

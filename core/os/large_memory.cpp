@@ -21,7 +21,7 @@ std::byte* allocate_aligned(std::size_t size_bytes) {
 }  // namespace
 
 LargeMemory allocate_large(std::size_t size_bytes) {
-  const bool is_large = size_bytes >= 2 * kLargePage && size_bytes < SIZE_MAX - kLargePage;
+  const bool is_large = size_bytes >= kLargeMemoryMin && size_bytes < SIZE_MAX - kLargePage;
   LargeMemory memory(is_large ? allocate_aligned(size_bytes)
                               : static_cast<std::byte*>(std::malloc(size_bytes + 1)));
   if (memory == nullptr) throw std::bad_alloc();

@@ -16,15 +16,13 @@ std::uint64_t memory_page_size_bytes() {
   std::string mode;
   std::getline(std::ifstream(folder + "enabled"), mode);
   std::uint64_t size_bytes = 0;
-  if (mode.find("[always]") == std::string::npos) return 4096;
+  if (mode.find("[never]") != std::string::npos) return 4096;
   std::ifstream(folder + "hpage_pmd_size") >> size_bytes;
   return size_bytes > 0 ? size_bytes : 4096;
 }
 
 SegmentMemory::SegmentMemory(std::uint64_t size_bytes)
-    : start_(static_cast<std::byte*>(
-          ::operator new[](size_bytes, std::align_val_t{kSegmentAlignmentBytes}))),
-      size_bytes_(size_bytes) {}
+    : start_(allocate_large(std::max(size_bytes, kLargeMemoryMin))), size_bytes_(size_bytes) {}
 
 LayerSet::Layout LayerSet::lay_out(const Preset& preset, const BenchShape& shape) {
   Layout layout;

@@ -3,12 +3,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <new>
 #include <span>
 #include <vector>
 
 #include "core/device/device.hpp"
 #include "core/layout/scheme.hpp"
+#include "core/os/large_memory.hpp"
 #include "tools/bench/shape.hpp"
 
 namespace kvault::tools {
@@ -19,7 +19,8 @@ inline constexpr std::uint64_t kSegmentAlignmentBytes = 4096;
 /// Bytes of a page of the memory that LayerSets get from this system.
 std::uint64_t memory_page_size_bytes();
 
-/// Memory that starts at a segment's alignment. Move-only.
+/// Memory that starts at a segment's alignment, in large pages as those of the cpu device.
+/// Move-only.
 class SegmentMemory {
  public:
   explicit SegmentMemory(std::uint64_t size_bytes);
@@ -27,12 +28,7 @@ class SegmentMemory {
   std::span<const std::byte> bytes() const { return {start_.get(), size_bytes_}; }
 
  private:
-  struct Free {
-    void operator()(std::byte* start) const {
-      ::operator delete[](start, std::align_val_t{kSegmentAlignmentBytes});
-    }
-  };
-  std::unique_ptr<std::byte, Free> start_;
+  LargeMemory start_;
   std::size_t size_bytes_;
 };
 
