@@ -12,7 +12,6 @@ class CodeTable {
  public:
   /// Half levels times this are what find() takes.
   static constexpr float kUnit = 1.0F / 256;
-  static constexpr u32 kCodeMask = 15;
 
   /// For codes of `scheme`, by all threads of a block; a sync_block() has to follow.
   KVAULT_DEVICE void load(const Levels& levels, u32 scheme) {
@@ -21,7 +20,10 @@ class CodeTable {
       const float least = static_cast<float>(cell) - kCentre;
       u32 code = 0;
       while (code + 1 < 1U << code_bits(scheme) && level[code] + level[code + 1] <= least) ++code;
-      const u32 word = float_as_bits(level[code]) | code;
+      // A level's lowest bits are zeros. Codes make positive ones a little smaller and the others
+      // larger, so that products are off both ways.
+      const u32 n_code = 1U << code_bits(scheme);
+      const u32 word = float_as_bits(level[code]) + code - (level[code] > 0 ? n_code : 0);
       // Four copies at once, lanes beside each other not the same four.
       KVAULT_UNROLL
       for (u32 i = 0; i < kCopies; i += 4) {
@@ -37,9 +39,9 @@ class CodeTable {
     KVAULT_DEVICE explicit Copy(const CodeTable& table)
         : first_(table.word_ + lane_index() % kCopies) {}
 
-    /// The level, as a float whose lowest bits, kCodeMask, are the code: it is off by 1e-6 of
-    /// itself. The code is nearest to the number but for a number within 4e-6 of the middle of two
-    /// levels. number * factor: in half levels, times kUnit.
+    /// The level, as a float whose lowest bits, as many as a code has, are the code: it is off by
+    /// 1e-6 of itself at most. The code is nearest to the number but for a number within 4e-6 of
+    /// the middle of two levels. number * factor: in half levels, times kUnit.
     KVAULT_DEVICE u32 find(float number, float factor) const {
       const float place = multiply_add_saturated(number, factor, 0.5F);
       // In [2, 4) the lowest bit counts 2^-22, here a cell; of the exponent's bits nothing stays in

@@ -8,9 +8,15 @@
 
 namespace kvault::cuda {
 
-/// Three words of packed codes of three bits from four nibble words.
+// Nibble words, of whose nibbles only the bits of a code count:
+
+/// Word `index` of three of packed codes of three bits: a nibble word and its part of the fourth.
 KVAULT_DEVICE u32 pack_three_bits(u32 word, u32 fourth, u32 index) {
-  return word | (((fourth >> index) & 0x11111111U) << 3U);
+  return (word & 0x77777777U) | (((fourth >> index) & 0x11111111U) << 3U);
+}
+/// A word of packed codes of two bits.
+KVAULT_DEVICE u32 pack_two_bits(u32 first, u32 second) {
+  return (first & 0x33333333U) | ((second & 0x33333333U) << 2U);
 }
 
 /// A token's codes, the lowest bits of `code`, to its packed row. All lanes of a warp call.
@@ -35,7 +41,7 @@ KVAULT_DEVICE void store_key_chunk(u32 scheme, const u32 (&code)[kChunk], bool i
   if (scheme == KVAULT_FORMAT_TQ4) {
     if (is_stored) reinterpret_cast<uint2*>(row)[chunk] = {first, second};
   } else if (scheme == KVAULT_FORMAT_TQ2) {
-    if (is_stored) reinterpret_cast<u32*>(row)[chunk] = first | (second << 2U);
+    if (is_stored) reinterpret_cast<u32*>(row)[chunk] = pack_two_bits(first, second);
   } else {
     const bool is_upper = chunk % 2 != 0;
     const u32 others_second = shuffle_xor(second, 1);
@@ -69,8 +75,9 @@ KVAULT_DEVICE void store_value_chunk(u32 scheme, const u32 (&column)[kChunk], u3
     reinterpret_cast<uint4*>(row)[2 * chunk] = {word[0], word[1], word[2], word[3]};
     reinterpret_cast<uint4*>(row)[2 * chunk + 1] = {word[4], word[5], word[6], word[7]};
   } else if (scheme == KVAULT_FORMAT_TQ2) {
-    reinterpret_cast<uint4*>(row)[chunk] = {word[0] | (word[1] << 2U), word[2] | (word[3] << 2U),
-                                            word[4] | (word[5] << 2U), word[6] | (word[7] << 2U)};
+    reinterpret_cast<uint4*>(row)[chunk] = {
+        pack_two_bits(word[0], word[1]), pack_two_bits(word[2], word[3]),
+        pack_two_bits(word[4], word[5]), pack_two_bits(word[6], word[7])};
   } else {
     auto* const target = reinterpret_cast<uint2*>(row) + 3 * chunk;
     target[0] = {pack_three_bits(word[0], word[3], 0), pack_three_bits(word[1], word[3], 1)};
