@@ -126,11 +126,10 @@ KVAULT_DEVICE float multiply_add_saturated(float a, float b, float c) {
 KVAULT_DEVICE float multiply_add_down(float a, float b, float c) { return __fmaf_rd(a, b, c); }
 
 /// A word of shared memory, `offset_bytes` behind `first`: bits beyond 32 of the sum are left out.
-/// Written before a sync_block() that the offset depends on, and not since.
 KVAULT_DEVICE u32 load_shared_word(const u32* first, u32 offset_bytes) {
   const u32 address = static_cast<u32>(__cvta_generic_to_shared(first)) + offset_bytes;
   u32 result;
-  asm("ld.shared.u32 %0, [%1];" : "=r"(result) : "r"(address));
+  asm("ld.shared.u32 %0, [%1];" : "=r"(result) : "r"(address) : "memory");
   return result;
 }
 
