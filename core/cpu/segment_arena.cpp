@@ -31,7 +31,6 @@ SegmentArena::Piece SegmentArena::take(std::size_t size_bytes) {
   KVAULT_ASSERT(size_bytes > 0 && size_bytes <= kPieceBytesMax);
   const std::size_t rounded = rounded_up(size_bytes);
   Piece piece;
-  piece.arena_ = shared_from_this();
   const std::lock_guard lock(mutex_);
   // Made now, since giving back must not need memory.
   FreePiece*& first_free = free_[rounded];
@@ -49,6 +48,7 @@ SegmentArena::Piece SegmentArena::take(std::size_t size_bytes) {
     open.used_bytes += rounded;
   }
   ++piece.chunk_->n_live;
+  piece.arena_ = shared_from_this();  // from here on it gives back what it has
   return piece;
 }
 

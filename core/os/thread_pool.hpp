@@ -10,8 +10,8 @@
 
 namespace kvault {
 
-/// Threads that share out the items of one call at a time. Owned by a device, a part of
-/// one; which thread takes an item never changes what the item computes.
+/// Threads that share out the items of one call at a time. Owned by a device or a part
+/// of one; which thread takes an item never changes what the item computes.
 class ThreadPool {
  public:
   /// `n_thread` counts the caller; 0 = one per core. There are fewer where the system gives no

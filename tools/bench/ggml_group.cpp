@@ -56,7 +56,7 @@ Result<> enter_ggml(const GgmlPeer& peer, BenchOp op, std::span<const GgmlLayers
       row.n_q = spec.n_q;
       row.n_thread = n_thread;
       row.set_size_bytes = one.n_layer() * one.layer_size_bytes();
-      row.page_size_bytes = memory_page_size_bytes();
+      row.page_size_bytes = memory_page_size_bytes(false);
       contestant.stored_size_bytes = one.layer_size_bytes();
       contestant.memory = one.bytes();
       contestant.base = find_f16(contestants, n_thread);

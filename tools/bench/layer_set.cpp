@@ -11,12 +11,14 @@
 
 namespace kvault::tools {
 
-std::uint64_t memory_page_size_bytes() {
+std::uint64_t memory_page_size_bytes(bool asks) {
   const std::string folder = "/sys/kernel/mm/transparent_hugepage/";
   std::string mode;
   std::getline(std::ifstream(folder + "enabled"), mode);
   std::uint64_t size_bytes = 0;
-  if (mode.find("[never]") != std::string::npos) return 4096;
+  const bool is_large = mode.find("[always]") != std::string::npos ||
+                        (asks && mode.find("[madvise]") != std::string::npos);
+  if (!is_large) return 4096;
   std::ifstream(folder + "hpage_pmd_size") >> size_bytes;
   return size_bytes > 0 ? size_bytes : 4096;
 }

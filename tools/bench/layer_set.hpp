@@ -16,8 +16,8 @@ namespace kvault::tools {
 /// Segments start at pages of memory.
 inline constexpr std::uint64_t kSegmentAlignmentBytes = 4096;
 
-/// Bytes of a page of the memory that LayerSets get from this system.
-std::uint64_t memory_page_size_bytes();
+/// Bytes of a page of large memory of this system: `asks` for large pages, as LayerSets do.
+std::uint64_t memory_page_size_bytes(bool asks);
 
 /// Memory that starts at a segment's alignment, in large pages as those of the cpu device.
 /// Move-only.

@@ -61,7 +61,7 @@ BenchRow ShapeBench::row_of(const BenchDevice& device, const BenchEntry& entry) 
           .n_q = is_attention(entry.op) ? entry.n_q : 0,
           .n_sequence = is_attention(entry.op) ? shape_.n_sequence : 1,
           .n_thread = caps.n_thread,
-          .page_size_bytes = memory_page_size_bytes()};
+          .page_size_bytes = memory_page_size_bytes(true)};
 }
 
 Result<std::unique_ptr<Variant>> ShapeBench::make_variant(Device& device, const BenchEntry& entry) {

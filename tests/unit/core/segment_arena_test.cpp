@@ -2,12 +2,17 @@
 
 #include <doctest/doctest.h>
 
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstring>
 #include <thread>
 #include <vector>
 
 #include "tests/support/random.hpp"
+#include "tests/support/skip.hpp"
 
 namespace kvault::cpu {
 namespace {
@@ -29,7 +34,44 @@ struct Marked {
   }
 };
 
+/// In a process that may have no more than 4 GiB: pieces until there is no memory for another, then
+/// again after some were given back. 0: all as it should be.
+int run_out_of_memory() {
+  const rlimit limit = {std::size_t{4} << 30U, std::size_t{4} << 30U};
+  if (setrlimit(RLIMIT_AS, &limit) != 0) return 1;
+  const auto arena = SegmentArena::create();
+  std::vector<SegmentArena::Piece> pieces;
+  pieces.reserve(10000);
+  for (int round = 0; round < 3; ++round) {
+    bool is_refused = false;
+    while (!is_refused && pieces.size() < 10000) {
+      try {
+        pieces.push_back(arena->take(SegmentArena::kPieceBytesMax));
+      } catch (const std::bad_alloc&) {
+        is_refused = true;
+      }
+    }
+    if (!is_refused || pieces.size() < 100) return 2;
+    pieces.resize(pieces.size() / 2);
+  }
+  return 0;
+}
+
 }  // namespace
+
+TEST_CASE("segment arena: without memory there is no piece, and those that are stay") {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  KVAULT_TEST_SKIP("sanitizers need more addresses than the test allows");
+#else
+  const pid_t child = fork();
+  REQUIRE(child >= 0);
+  if (child == 0) _exit(run_out_of_memory());
+  int status = 0;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 0);
+#endif
+}
 
 TEST_CASE("segment arena: pieces of all sizes, in any order, never overlap and are aligned") {
   test::Random random(4711);
