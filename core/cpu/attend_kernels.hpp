@@ -44,8 +44,8 @@ struct PackedCodes {
   const std::byte* codes;
 };
 
-/// Memory that will be read next, asked for while the dot products run, evenly: they leave the
-/// memory idle, and a burst of requests would find the core's fill buffers full.
+/// Memory that will be read next, asked for line by line while the arithmetic runs, which leaves
+/// the memory idle.
 struct Ahead {
   const std::byte* at = nullptr;
   std::size_t size_bytes = 0;

@@ -21,9 +21,7 @@ namespace {
 
 template <class Products>
 void ComputeKeyLogits(const KeyLogits& args) {
-  const std::size_t unpack_work = KeyUnpackWork(args.codes);
-  Prefetcher prefetcher(args.ahead,
-                        Products::work(args.n_row, kPageTokens, args.n_step) + unpack_work);
+  Prefetcher prefetcher(args.ahead);
   const CellStrides strides = Products::strides(Products::kStrip, args.n_step);
   for (std::size_t first = 0; first < kPageTokens; first += Products::kStrip) {
     switch (args.codes.scheme) {
@@ -48,14 +46,13 @@ void ComputeKeyLogits(const KeyLogits& args) {
     }
     Products::take_keys(args, first, prefetcher);
   }
+  prefetcher.finish();
 }
 
 template <class Products>
 void AddValueSums(const ValueSums& args) {
   const std::size_t dim_end = args.codes.padded_dim;
-  const std::size_t unpack_work = ValueUnpackWork(args.codes);
-  Prefetcher prefetcher(args.ahead,
-                        Products::work(args.n_row, dim_end, kQuads * kStepsPerQuad) + unpack_work);
+  Prefetcher prefetcher(args.ahead);
   for (std::size_t first = 0; first < dim_end; first += Products::kStrip) {
     const std::size_t n_dim = std::min(Products::kStrip, dim_end - first);
     const CellStrides strides = Products::strides(n_dim, kQuads * kStepsPerQuad);
@@ -77,6 +74,7 @@ void AddValueSums(const ValueSums& args) {
     }
     Products::take_values(args, first, n_dim, prefetcher);
   }
+  prefetcher.finish();
 }
 
 void EnterNothing(std::size_t, ThreadSetting&) {}

@@ -29,9 +29,6 @@ constexpr std::size_t kMatrixRowBytes = kMatrixCells * sizeof(std::uint32_t);
 constexpr std::size_t kMatrixQueries = kMatrixRows / kPlanes;
 static_assert(kPlanes == 2 && kMatrixCells == kLanes && kMatrixQueries == kRowGroupMax);
 
-/// For a Prefetcher: what a matrix of cells takes beside a step of vector products.
-constexpr std::size_t kMatrixWork = 6;
-
 /// Which registers hold what: sums from 0 on, then the other side, then cells.
 constexpr int kOther = 4;
 constexpr int kCells = 5;
@@ -146,20 +143,26 @@ class MatrixSums {
   template <std::size_t kMatrix>
   static HWY_INLINE void take_step(const std::uint32_t* cells, std::size_t stride,
                                    Prefetcher& prefetcher) {
-    LoadMatrix<kCells>(cells, kMatrixCells);
-    prefetcher.advance(kMatrixWork);
-    LoadMatrix<kCells + 1>(cells + stride, kMatrixCells);
-    prefetcher.advance(kMatrixWork);
-    MultiplyMatrix<kSide, 0, kCells>();
-    MultiplyMatrix<kSide, 1, kCells + 1>();
+    load<kCells>(cells, prefetcher);
+    load<kCells + 1>(cells + stride, prefetcher);
+    multiply<0, kCells>(prefetcher);
+    multiply<1, kCells + 1>(prefetcher);
     if constexpr (kMatrix == 4) {
-      LoadMatrix<kCells + 2>(cells + 2 * stride, kMatrixCells);
-      prefetcher.advance(kMatrixWork);
-      LoadMatrix<kCells>(cells + 3 * stride, kMatrixCells);
-      prefetcher.advance(kMatrixWork);
-      MultiplyMatrix<kSide, 2, kCells + 2>();
-      MultiplyMatrix<kSide, 3, kCells>();
+      load<kCells + 2>(cells + 2 * stride, prefetcher);
+      load<kCells>(cells + 3 * stride, prefetcher);
+      multiply<2, kCells + 2>(prefetcher);
+      multiply<3, kCells>(prefetcher);
     }
+  }
+  template <int kMatrix>
+  static HWY_INLINE void load(const std::uint32_t* cells, Prefetcher& prefetcher) {
+    prefetcher.advance();
+    LoadMatrix<kMatrix>(cells, kMatrixCells);
+  }
+  template <int kSum, int kMatrix>
+  static HWY_INLINE void multiply(Prefetcher& prefetcher) {
+    prefetcher.advance();
+    MultiplyMatrix<kSide, kSum, kMatrix>();
   }
 
   static constexpr std::size_t kMatrixSums = kMatrixRows * kMatrixCells;
@@ -174,15 +177,11 @@ struct MatrixProducts {
     return {kMatrixCells, whole_matrices(n_step) * kMatrixCells};
   }
 
-  static constexpr std::size_t work(std::size_t, std::size_t n_item, std::size_t n_step) {
-    return n_item / kMatrixCells * whole_matrices(n_step) / kMatrixCells * kMatrixWork;
-  }
-
   static HWY_INLINE void take_keys(const KeyLogits& args, std::size_t first,
                                    Prefetcher& prefetcher) {
     const std::size_t n_step = whole_matrices(args.n_step);
     // Steps that fill the last matrix: nothing, whatever the queries' cells beside them hold.
-    for (std::size_t token = 0; token < kStrip; token += kMatrixCells) {
+    for (std::size_t token = 0; token < kStrip && args.n_step < n_step; token += kMatrixCells) {
       std::uint32_t* const cells = args.tile + token * n_step;
       std::fill(cells + args.n_step * kMatrixCells, cells + n_step * kMatrixCells, 0U);
     }

@@ -51,10 +51,6 @@ HWY_INLINE Floats ExpTwo(Floats x) {
 
 constexpr float kLog2E = 1.44269504F;
 
-/// For the Prefetcher: what a vector takes in either pass.
-constexpr std::size_t kExpWork = 2;
-constexpr std::size_t kWeighWork = 1;
-
 /// Cut off after the point. pre: the result fits, which Highway would look after on x86.
 HWY_INLINE Sums Truncate(Floats x) {
 #if HWY_TARGET == HWY_AVX3_DL
@@ -156,9 +152,9 @@ HWY_INLINE RowFloats<kRow> AdvanceRows(const PageSoftmax& args, std::size_t row,
     peaks.at[r] = hn::Zero(d);
   }
   for (std::size_t t = 0; t < kPageTokens; t += kLanes) {
-    prefetcher.advance(kExpWork);
     KVAULT_UNROLL
     for (std::size_t r = 0; r < kRow; ++r) {
+      prefetcher.advance();
       float* const s = args.logits + (row + r) * kPageTokens + t;
       // Subtracted first: the product of a large logit would lose the difference's bits.
       const Floats p = ExpTwo(hn::Mul(hn::Sub(hn::Load(d, s), shift.at[r]), log2e));
@@ -203,10 +199,10 @@ HWY_INLINE void WeighRows(const PageSoftmax& args, std::size_t row, const RowFlo
     per_unit.at[r] = hn::Set(d, counts ? kGreatest / peaks.at[r] : 0.0F);
   }
   for (std::size_t t = 0; t < kPageTokens; t += kLanes) {
-    prefetcher.advance(kWeighWork);
     const Floats dither = hn::Load(d, kDither.at.data() + t);
     KVAULT_UNROLL
     for (std::size_t r = 0; r < kRow; ++r) {
+      prefetcher.advance();
       const Floats weighed = hn::Load(d, args.logits + (row + r) * kPageTokens + t);
       const Floats w = hn::MulAdd(weighed, per_unit.at[r], dither);
       StoreWeights(Truncate(w), t, args.weights + (row + r) * kPlanes * kWeightCells);
@@ -227,14 +223,14 @@ void TakeRows(const PageSoftmax& args, std::size_t row, Prefetcher& prefetcher) 
 void ComputePageSoftmax(const PageSoftmax& args) {
   constexpr std::size_t kRow = kLanes == 16 ? 4 : 2;  // by the number of registers
   // The first rows ask for all of it: there are few where memory is what takes time.
-  const std::size_t work = kExpWork + (args.token_factor == nullptr ? 0 : kWeighWork);
-  Prefetcher prefetcher(args.ahead, kPageTokens / kLanes * work);
+  Prefetcher prefetcher(args.ahead);
   Prefetcher none;
   std::size_t row = 0;
   for (; row + kRow <= args.n_row; row += kRow) {
     TakeRows<kRow>(args, row, row == 0 ? prefetcher : none);
   }
   for (; row < args.n_row; ++row) TakeRows<1>(args, row, row == 0 ? prefetcher : none);
+  prefetcher.finish();
 }
 
 }  // namespace

@@ -35,12 +35,14 @@ HWY_INLINE Floats LoadWide(const std::byte* row, RowType type, std::size_t i) {
 HWY_INLINE void Widen(const RawRows& source, std::size_t first, float* target,
                       Prefetcher& prefetcher) {
   const std::size_t row_size_bytes = source.head_dim * size_bytes_of(source.type);
+  // Half of the lines to come; the products ask for the other half.
+  const std::size_t bytes_per_line = 2 * 64;
   for (std::size_t i = 0; i < kChunk; ++i) {
-    prefetcher.advance(1);
     const std::size_t token = first + i < source.n_valid ? first + i : source.n_valid - 1;
     const std::byte* const row = source.rows + token * row_size_bytes;
     float* const out = target + i * source.head_dim;
     for (std::size_t k = 0; k < source.head_dim; k += kLanes) {
+      if (k * size_bytes_of(source.type) % bytes_per_line == 0) prefetcher.advance();
       hn::Store(LoadWide(row, source.type, k), FloatTag(), out + k);
     }
   }
@@ -74,7 +76,7 @@ HWY_INLINE hn::Vec<hn::FixedTag<float, 4>> SumFour(const Floats (&sums)[4]) {
 /// kRow rows of queries by four tokens.
 template <std::size_t kRow>
 HWY_INLINE void DotFourTokens(const RawKeyLogits& args, const float* keys, std::size_t row,
-                              std::size_t token) {
+                              std::size_t token, Prefetcher& prefetcher) {
   const FloatTag d;
   const hn::FixedTag<float, 4> d_four;
   const std::size_t dim = args.keys.head_dim;
@@ -86,6 +88,7 @@ HWY_INLINE void DotFourTokens(const RawKeyLogits& args, const float* keys, std::
   }
   const float* const q = args.q + row * args.stride;
   for (std::size_t k = 0; k < dim; k += kLanes) {
+    prefetcher.advance();
     Floats key[4];
     KVAULT_UNROLL
     for (std::size_t t = 0; t < 4; ++t) key[t] = hn::Load(d, keys + t * dim + k);
@@ -106,7 +109,8 @@ HWY_INLINE void DotFourTokens(const RawKeyLogits& args, const float* keys, std::
 void ComputeRawKeyLogits(const RawKeyLogits& args) {
   constexpr std::size_t kRow = kLanes == 16 ? 4 : 2;  // by the number of registers
   alignas(64) float keys[kChunk * KVAULT_HEAD_DIM_MAX];
-  Prefetcher prefetcher(args.ahead, kPageTokens);
+  Prefetcher prefetcher(args.ahead);
+  Prefetcher none;
   for (std::size_t first = 0; first < kPageTokens; first += kChunk) {
     if (first >= args.keys.n_valid) {
       for (std::size_t row = 0; row < args.n_row; ++row) {
@@ -119,17 +123,21 @@ void ComputeRawKeyLogits(const RawKeyLogits& args) {
       const float* const four = keys + part * args.keys.head_dim;
       std::size_t row = 0;
       for (; row + kRow <= args.n_row; row += kRow) {
-        DotFourTokens<kRow>(args, four, row, first + part);
+        DotFourTokens<kRow>(args, four, row, first + part, row == 0 ? prefetcher : none);
       }
-      for (; row < args.n_row; ++row) DotFourTokens<1>(args, four, row, first + part);
+      for (; row < args.n_row; ++row) {
+        DotFourTokens<1>(args, four, row, first + part, row == 0 ? prefetcher : none);
+      }
     }
   }
+  prefetcher.finish();
 }
 
 /// kRow rows by kVector vectors of dims over the tokens of a chunk.
 template <std::size_t kRow, std::size_t kVector>
 HWY_INLINE void AddChunk(const RawValueSums& args, const float* values, std::size_t n_token,
-                         std::size_t row, std::size_t first, std::size_t dim) {
+                         std::size_t row, std::size_t first, std::size_t dim,
+                         Prefetcher& prefetcher) {
   const FloatTag d;
   const std::size_t stride = args.values.head_dim;
   Floats sums[kRow][kVector];
@@ -143,6 +151,7 @@ HWY_INLINE void AddChunk(const RawValueSums& args, const float* values, std::siz
     }
   }
   for (std::size_t t = 0; t < n_token; ++t) {
+    if (kVector > 2 || t % 2 == 0) prefetcher.advance();
     Floats value[kVector];
     KVAULT_UNROLL
     for (std::size_t v = 0; v < kVector; ++v) {
@@ -168,27 +177,35 @@ HWY_INLINE void AddChunk(const RawValueSums& args, const float* values, std::siz
 
 template <std::size_t kRow>
 HWY_INLINE void AddChunkRows(const RawValueSums& args, const float* values, std::size_t n_token,
-                             std::size_t row, std::size_t first) {
+                             std::size_t row, std::size_t first, Prefetcher& prefetcher) {
   constexpr std::size_t kVector = kRow == 1 ? 8 : 2;
   const std::size_t dim_end = args.values.head_dim;
   std::size_t dim = 0;
   for (; dim + kVector * kLanes <= dim_end; dim += kVector * kLanes) {
-    AddChunk<kRow, kVector>(args, values, n_token, row, first, dim);
+    AddChunk<kRow, kVector>(args, values, n_token, row, first, dim, prefetcher);
   }
-  for (; dim < dim_end; dim += kLanes) AddChunk<kRow, 1>(args, values, n_token, row, first, dim);
+  for (; dim < dim_end; dim += kLanes) {
+    AddChunk<kRow, 1>(args, values, n_token, row, first, dim, prefetcher);
+  }
 }
 
 void AddRawValueSums(const RawValueSums& args) {
   alignas(64) float values[kChunk * KVAULT_HEAD_DIM_MAX];
-  Prefetcher prefetcher(args.ahead, kPageTokens);
+  Prefetcher prefetcher(args.ahead);
+  Prefetcher none;
   for (std::size_t first = 0; first < args.values.n_valid; first += kChunk) {
     Widen(args.values, first, values, prefetcher);
     const std::size_t left = args.values.n_valid - first;
     const std::size_t n_token = left < kChunk ? left : kChunk;
     std::size_t row = 0;
-    for (; row + 4 <= args.n_row; row += 4) AddChunkRows<4>(args, values, n_token, row, first);
-    for (; row < args.n_row; ++row) AddChunkRows<1>(args, values, n_token, row, first);
+    for (; row + 4 <= args.n_row; row += 4) {
+      AddChunkRows<4>(args, values, n_token, row, first, row == 0 ? prefetcher : none);
+    }
+    for (; row < args.n_row; ++row) {
+      AddChunkRows<1>(args, values, n_token, row, first, row == 0 ? prefetcher : none);
+    }
   }
+  prefetcher.finish();
 }
 
 RawKernels Kernels() { return {&ComputeRawKeyLogits, &AddRawValueSums}; }

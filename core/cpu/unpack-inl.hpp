@@ -20,10 +20,17 @@ struct CellStrides {
   std::size_t vector;
 };
 constexpr std::size_t kQuads = kPageTokens / KVAULT_QUAD_N_TOKEN;
-/// For a Prefetcher: what a load of keys takes beside a step of vector products.
-constexpr std::size_t kKeyLoadWork = 3;
-/// Of n_dim dims of a quad row.
-constexpr std::size_t ValueLoadWork(std::size_t n_dim) { return (n_dim + 63) / 64; }
+/// Beside which of a load's four columns of keys a Prefetcher is called: so many that, with the
+/// products', they ask for a block like their own.
+constexpr bool AsksBesideColumn(Scheme scheme, std::size_t column) {
+  if (kForm == CellForm::words) return column == 0;
+  return scheme == Scheme::q8 || scheme == Scheme::tq4 ? column != 1 : column % 2 == 0;
+}
+/// The same of a strip's vectors of values, of which q8 has twice as many.
+constexpr bool AsksBesideVector(Scheme scheme, std::size_t vector) {
+  if (kForm == CellForm::words || scheme != Scheme::q8) return vector == 0;
+  return vector % 4 != 1;
+}
 constexpr std::size_t kStepsPerQuad = kForm == CellForm::bytes ? 1 : 2;
 constexpr std::size_t kBlocks = kLanes / 4;  ///< of 16 bytes in a vector
 
@@ -107,17 +114,21 @@ class KeyCells {
 
 template <Scheme kScheme>
 HWY_INLINE void PutColumns(const NibbleTable& table, const Columns& columns, std::size_t n_column,
-                           KeyCells& cells) {
+                           KeyCells& cells, Prefetcher& prefetcher) {
   const auto put_nibbles = [&](Cells word) {
     cells.put(table(word));
     cells.put(table(hn::ShiftRight<4>(word)));
   };
   if constexpr (kScheme == Scheme::tq3) {
-    for (std::size_t i = 0; i < 3; ++i) put_nibbles(columns.word[i]);
+    for (std::size_t i = 0; i < 3; ++i) {
+      if (AsksBesideColumn(kScheme, i)) prefetcher.advance();
+      put_nibbles(columns.word[i]);
+    }
     put_nibbles(SpreadWord(columns));
     return;
   }
   for (std::size_t i = 0; i < n_column; ++i) {
+    if (AsksBesideColumn(kScheme, i)) prefetcher.advance();
     const Cells word = columns.word[i];
     if constexpr (kScheme == Scheme::q8) {
       cells.put(hn::Xor(word, hn::Set(CellTag(), 0x80808080U)));  // code + 128
@@ -145,24 +156,61 @@ void UnpackKeyStrip(const PackedCodes& codes, std::size_t first, std::size_t n_t
     std::uint32_t* step = tile;
     for (std::size_t word = 0; word < n_word; word += kWords) {
       const std::size_t n_column = word + kWords <= n_word ? kWords : n_word - word;
-      prefetcher.advance(kKeyLoadWork);
       KeyCells cells(step, strides.step);
-      PutColumns<kScheme>(table, LoadColumns(rows + word * 4, row_size_bytes), n_column, cells);
+      PutColumns<kScheme>(table, LoadColumns(rows + word * 4, row_size_bytes), n_column, cells,
+                          prefetcher);
       step += (kScheme == Scheme::tq3 ? 4 : n_column) * kStepsPerWord * strides.step;
     }
   }
 }
 
-/// Of the loops of all strips of a block, for their Prefetcher.
-std::size_t KeyUnpackWork(const PackedCodes& codes) {
-  const std::size_t n_word = codes.padded_dim * code_bits_of(codes.scheme) / 32;
-  const std::size_t words_per_load = codes.scheme == Scheme::tq3 ? 3 : 4;
-  return kPageTokens / kLanes * ((n_word + words_per_load - 1) / words_per_load) * kKeyLoadWork;
-}
-std::size_t ValueUnpackWork(const PackedCodes& codes) {
-  return kQuads * ValueLoadWork(codes.padded_dim);
+#if KVAULT_CPU_BYTES
+// Interleaving bytes stays within 128 bits, so the quarters of a row are woven first: its pairs of
+// words stand in the order 0 4 1 5 2 6 3 7, and dims come out in theirs.
+
+/// Nibble words of a quad row, woven: each holds two dims of four tokens. Reads what kLanes words
+/// are packed in.
+template <Scheme kScheme>
+HWY_INLINE __m512i LoadWovenWords(const std::byte* at) {
+  if constexpr (kScheme == Scheme::tq2) {
+    // Every word, and beside it the same shifted right by two; a nibble's upper bits are ignored.
+    const __m512i order = _mm512_setr_epi32(0, 0, 4, 0, 1, 0, 5, 0, 2, 0, 6, 0, 3, 0, 7, 0);
+    const __m256i packed = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
+    const __m512i wide =
+        _mm512_maskz_permutexvar_epi32(0x5555, order, _mm512_castsi256_si512(packed));
+    return _mm512_or_si512(wide, _mm512_slli_epi64(wide, 30));
+  } else if constexpr (kScheme == Scheme::tq3) {
+    // Three words of every group of four; a pair in place n, its first two, has the rest in n + 2.
+    const __m512i order = _mm512_setr_epi32(0, 1, 6, 7, 2, 2, 8, 8, 3, 4, 9, 10, 5, 5, 11, 11);
+    const __m512i words = _mm512_permutexvar_epi32(order, _mm512_loadu_si512(at));
+    const __m512i spare =
+        _mm512_maskz_and_epi32(0x5F5F, words, _mm512_set1_epi32(static_cast<int>(0x88888888U)));
+    // The spare bits of words 0, 1 and 2 become bits 0, 1 and 2 of word 3: in a pair's upper half
+    // word 0 is shifted right by 3 and word 1 by 2, in the next pair's word 2 by 1.
+    const __m512i outer =
+        _mm512_sllv_epi64(spare, _mm512_setr_epi64(29, 29, 31, 31, 29, 29, 31, 31));
+    const __m512i inner = _mm512_srlv_epi64(spare, _mm512_setr_epi64(2, 2, 64, 64, 2, 2, 64, 64));
+    const __m512i spread = _mm512_or_si512(outer, inner);
+    const __m512i from_first = _mm512_alignr_epi64(spread, spread, 6);
+    return _mm512_mask_or_epi32(words, 0xA0A0, spread, from_first);
+  } else {
+    return _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7),
+                                    _mm512_loadu_si512(at));
+  }
 }
 
+/// kLanes nibble words to two vectors of cells, dims in order.
+template <Scheme kScheme>
+HWY_INLINE void PutNibbleWords(const NibbleTable& table, const std::byte* at, std::uint32_t* step,
+                               CellStrides strides) {
+  const __m512i woven = LoadWovenWords<kScheme>(at);
+  const __m512i odd = _mm512_srli_epi16(woven, 4);
+  const Cells low{_mm512_unpacklo_epi8(woven, odd)};
+  const Cells high{_mm512_unpackhi_epi8(woven, odd)};
+  hn::Store(table(low), CellTag(), step);
+  hn::Store(table(high), CellTag(), step + strides.vector);
+}
+#else
 /// Nibble words of a quad row, in order: each holds two dims of four tokens. Reads what
 /// kLanes words are packed in.
 template <Scheme kScheme>
@@ -199,23 +247,11 @@ HWY_INLINE Cells LoadNibbleWords(const std::byte* at) {
   }
 }
 
-#if KVAULT_CPU_BYTES
-/// kLanes nibble words to two vectors of cells, dims in order.
-HWY_INLINE void PutNibbleWords(const NibbleTable& table, Cells words, std::uint32_t* step,
-                               CellStrides strides) {
-  // Interleaving stays within 128 bits: the halves are woven first, so that dims come in order.
-  const __m512i woven =
-      _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7), words.raw);
-  const __m512i odd = _mm512_srli_epi16(woven, 4);
-  const Cells low{_mm512_unpacklo_epi8(woven, odd)};
-  const Cells high{_mm512_unpackhi_epi8(woven, odd)};
-  hn::Store(table(low), CellTag(), step);
-  hn::Store(table(high), CellTag(), step + strides.vector);
-}
-#else
 /// kLanes nibble words to twice two vectors of cells: tokens 0 and 2, and a step on, 1 and 3.
-HWY_INLINE void PutNibbleWords(const NibbleTable& table, Cells words, std::uint32_t* step,
+template <Scheme kScheme>
+HWY_INLINE void PutNibbleWords(const NibbleTable& table, const std::byte* at, std::uint32_t* step,
                                CellStrides strides) {
+  const Cells words = LoadNibbleWords<kScheme>(at);
   const CellTag d;
   const SignedByteTag d_bytes;
   const SignedWordTag d_words;
@@ -239,12 +275,12 @@ void UnpackValueStrip(const PackedCodes& codes, std::size_t first, std::size_t n
   const std::size_t dim_bits = KVAULT_QUAD_N_TOKEN * kBits;
   const NibbleTable table(value_levels(kScheme).data());
   for (std::size_t quad = 0; quad < kQuads; ++quad) {
-    prefetcher.advance(ValueLoadWork(n_dim));
     const std::byte* const row = codes.codes + (quad * codes.padded_dim + first) * dim_bits / 8;
     std::uint32_t* step = tile + quad * kStepsPerQuad * strides.step;
     // A nibble word is two dims.
     for (std::size_t dim = 0; dim < n_dim; dim += 2 * kLanes, step += 2 * strides.vector) {
-      PutNibbleWords(table, LoadNibbleWords<kScheme>(row + dim * dim_bits / 8), step, strides);
+      if (AsksBesideVector(kScheme, dim / (2 * kLanes))) prefetcher.advance();
+      PutNibbleWords<kScheme>(table, row + dim * dim_bits / 8, step, strides);
     }
   }
 }
@@ -254,11 +290,11 @@ void UnpackBytesStrip(const PackedCodes& codes, std::size_t first, std::size_t n
                       CellStrides strides, std::uint32_t* tile, Prefetcher& prefetcher) {
   const CellTag d;
   for (std::size_t quad = 0; quad < kQuads; ++quad) {
-    prefetcher.advance(ValueLoadWork(n_dim));
     const auto* const row = reinterpret_cast<const std::uint8_t*>(codes.codes) +
                             (quad * codes.padded_dim + first) * KVAULT_QUAD_N_TOKEN;
     std::uint32_t* step = tile + quad * kStepsPerQuad * strides.step;
     for (std::size_t dim = 0; dim < n_dim; dim += kLanes, step += strides.vector) {
+      if (AsksBesideVector(Scheme::q8, dim / kLanes)) prefetcher.advance();
       const Cells bytes = hn::BitCast(d, hn::LoadU(ByteTag(), row + dim * KVAULT_QUAD_N_TOKEN));
 #if KVAULT_CPU_BYTES
       hn::Store(bytes, d, step);

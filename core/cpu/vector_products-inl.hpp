@@ -63,7 +63,7 @@ HWY_INLINE void AccumulateStrip(const std::uint32_t* tile, std::size_t n_item, s
                                 const std::uint32_t* other, Prefetcher& prefetcher,
                                 Strip<kRow, kVector>& strip) {
   for (std::size_t step = 0; step < n_step; step += 4, tile += 4 * n_item, other += 4) {
-    prefetcher.advance(4);
+    prefetcher.advance();
     KVAULT_UNROLL
     for (std::size_t i = 0; i < 4; ++i) {
       AccumulateStep<AnyDot, kSide, kPlane>(tile + i * n_item, other + i, strip);
@@ -169,11 +169,6 @@ struct VectorProducts {
   /// A tile is [n_step][n_item].
   static constexpr CellStrides strides(std::size_t n_item, std::size_t) { return {n_item, kLanes}; }
 
-  /// Of the first group of rows over a block, for its Prefetcher: a step of the products is 1.
-  static constexpr std::size_t work(std::size_t n_row, std::size_t n_item, std::size_t n_step) {
-    const std::size_t n_strip = n_item / (VectorsFor(n_row) * kLanes);
-    return (n_strip == 0 ? 1 : n_strip) * n_step;
-  }
   /// Logits of tokens [first, first + kStrip), whose cells are in the tile.
   static HWY_INLINE void take_keys(const KeyLogits& args, std::size_t first,
                                    Prefetcher& prefetcher) {
