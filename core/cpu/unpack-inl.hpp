@@ -21,15 +21,15 @@ struct CellStrides {
 };
 constexpr std::size_t kQuads = kPageTokens / KVAULT_QUAD_N_TOKEN;
 /// Beside which of a load's four columns of keys a Prefetcher is called: so many that, with the
-/// products', they ask for a block like their own.
+/// products, they ask for a block like their own. Products of words have places enough but for q8.
 constexpr bool AsksBesideColumn(Scheme scheme, std::size_t column) {
-  if (kForm == CellForm::words) return column == 0;
+  if (kForm == CellForm::words) return scheme == Scheme::q8 && column == 0;
   return scheme == Scheme::q8 || scheme == Scheme::tq4 ? column != 1 : column % 2 == 0;
 }
 /// The same of a strip's vectors of values, of which q8 has twice as many.
 constexpr bool AsksBesideVector(Scheme scheme, std::size_t vector) {
-  if (kForm == CellForm::words || scheme != Scheme::q8) return vector == 0;
-  return vector % 4 != 1;
+  if (kForm == CellForm::words) return scheme == Scheme::q8 && vector == 0;
+  return scheme == Scheme::q8 ? vector % 4 != 1 : vector == 0;
 }
 constexpr std::size_t kStepsPerQuad = kForm == CellForm::bytes ? 1 : 2;
 constexpr std::size_t kBlocks = kLanes / 4;  ///< of 16 bytes in a vector
