@@ -161,8 +161,8 @@ HWY_INLINE void PrefetchLine(const std::byte* at) {
 }
 
 /// Asks for the lines of an Ahead, one at a time and in order, from many places of the work beside
-/// it. Neighbours that are asked for at once take up to twice the time of neighbours a few cycles
-/// apart, and so do lines out of order: the hardware's own prefetcher does not follow them.
+/// it. Measured: neighbours that are asked for at once take up to 1.7 times as long as neighbours a
+/// few cycles apart, and so do lines out of order (docs/benchmarks/cpu.md).
 class Prefetcher {
  public:
   Prefetcher() = default;
