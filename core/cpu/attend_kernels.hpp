@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "core/base/half.hpp"
+#include "core/cpu/ahead.hpp"
 #include "core/cpu/instruction_set.hpp"
 #include "core/layout/scheme.hpp"
 
@@ -42,13 +43,6 @@ struct PackedCodes {
   Scheme scheme;
   std::uint32_t padded_dim;
   const std::byte* codes;
-};
-
-/// Memory that will be read next, asked for line by line while the arithmetic runs, which leaves
-/// the memory idle.
-struct Ahead {
-  const std::byte* at = nullptr;
-  std::size_t size_bytes = 0;
 };
 
 /// A query row as integers: q = factor * digits. The level of a code is centred by what its sum

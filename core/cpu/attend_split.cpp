@@ -13,25 +13,10 @@ namespace {
 
 constexpr float kNone = -std::numeric_limits<float>::infinity();
 constexpr std::size_t kDimMax = KVAULT_HEAD_DIM_MAX;
-/// How many blocks ahead memory is asked for. Measured: one is as good for four rows of queries and
-/// worse for one row.
-constexpr std::uint32_t kBlocksAhead = 3;
-/// Raw blocks are four times as large.
-constexpr std::uint32_t kRawBlocksAhead = 1;
 /// What the softmax asks for of what is asked for beside a block of values, 1 / kEarlyShare:
 /// measured, 15 to 25 % is best.
 constexpr std::size_t kEarlyShare = 4;
 constexpr std::size_t kTileCells = kPageTokens * plane_cells(CellForm::bytes);
-
-std::span<const std::byte> bytes_of(const BlockRef& ref, std::uint32_t head_dim,
-                                    BufferBytes buffers) {
-  return buffers[ref.buffer].subspan(ref.offset_bytes,
-                                     BlockLayout::of(ref.format, head_dim).size_bytes);
-}
-
-std::uint64_t first_position_of(const AttendItem& item, std::uint64_t page) {
-  return (item.sequence.first_page + page) * kPageTokens;
-}
 
 /// The norm of a token's codes around their centre. tq: of a unit direction, by construction. q8:
 /// below that of a Gaussian row whose greatest entry is 127.
@@ -50,41 +35,6 @@ const Half* halves_at(std::span<const std::byte> block, std::uint64_t offset_byt
 }
 
 }  // namespace
-
-struct PageHead {
-  const AttendItem& item;
-  std::uint64_t page;
-  std::uint32_t head;  ///< of the item's, from 0
-
-  const AttendArgs& args() const { return item.args; }
-  std::uint32_t n_row() const { return item.range.n_row; }
-  /// The first of this head's rows among all of the item's.
-  std::uint32_t first_row() const { return head * item.range.n_row; }
-  std::uint64_t first_position() const { return first_position_of(item, page); }
-  /// Tokens of the page that exist.
-  std::uint32_t n_valid() const {
-    const std::uint64_t n_left = item.sequence.n_token - first_position();
-    return static_cast<std::uint32_t>(std::min<std::uint64_t>(kPageTokens, n_left));
-  }
-  const PageRef& refs() const {
-    return item.sequence.pages[page * args().n_kv_head + item.range.first_kv_head + head];
-  }
-  std::span<const std::byte> key() const {
-    return bytes_of(refs().key, args().key_head_dim, item.buffers);
-  }
-  std::span<const std::byte> value() const {
-    return bytes_of(refs().value, args().value_head_dim, item.buffers);
-  }
-  /// The block that is read `distance` blocks after this head's key or value: keys of all heads,
-  /// their values, the next page. Empty past the item's end.
-  std::span<const std::byte> ahead_of(Side side, std::uint32_t distance) const {
-    const std::uint32_t n_head = item.range.n_kv_head;
-    const std::uint32_t at = head + (side == Side::value ? n_head : 0) + distance;
-    const PageHead next = {item, page + at / (2 * n_head), at % n_head};
-    if (next.page >= item.page_end) return {};
-    return at / n_head % 2 == 0 ? next.key() : next.value();
-  }
-};
 
 AttendSplit::AttendSplit(const AttendKernels& kernels, const RowKernels& row_kernels)
     : kernels_(kernels),
@@ -116,8 +66,13 @@ void AttendSplit::run(const AttendItem& item, const Rotation& key_rotation,
   ThreadSetting before;
   kernels_.enter(item.range.n_row, before);
   if (is_sparse(item)) find_floors(item);
+  ReadAhead read_ahead(item);
   for (std::uint64_t page = item.page_begin; page < item.page_end; ++page) {
-    if (sees_page(item, page)) attend_page(item, page, partial);
+    if (sees_page(item, page)) {
+      attend_page(item, page, read_ahead, partial);
+    } else {
+      read_ahead.skip_page();
+    }
   }
   kernels_.leave(before);
 }
@@ -150,7 +105,7 @@ void AttendSplit::find_floors(const AttendItem& item) {
     if (!sees_page(item, page)) continue;
     for (std::uint32_t head = 0; head < item.range.n_kv_head; ++head) {
       const PageHead at = {item, page, head};
-      compute_logits(at);
+      compute_logits(at, {});
       kernels_.page_softmax({.logits = logits_.data() + at.first_row() * kPageTokens,
                              .states = floors_.data() + at.first_row(),
                              .rescale = rescale_.data(),
@@ -180,7 +135,7 @@ bool AttendSplit::is_negligible(const PageHead& at, const SoftmaxState* states) 
 }
 
 bool AttendSplit::sees_page(const AttendItem& item, std::uint64_t page) const {
-  const auto begin = static_cast<std::int64_t>(first_position_of(item, page));
+  const auto begin = static_cast<std::int64_t>(item.first_position_of(page));
   const std::int64_t end = begin + kPageTokens;
   const Visible* const rows = visible_.data();  // alike in all heads
   return std::any_of(rows, rows + item.range.n_row, [&](const Visible& visible) {
@@ -188,21 +143,20 @@ bool AttendSplit::sees_page(const AttendItem& item, std::uint64_t page) const {
   });
 }
 
-void AttendSplit::attend_page(const AttendItem& item, std::uint64_t page,
+void AttendSplit::attend_page(const AttendItem& item, std::uint64_t page, ReadAhead& read_ahead,
                               const AttendPartial& partial) {
   for (std::uint32_t head = 0; head < item.range.n_kv_head; ++head) {
-    compute_logits({item, page, head});
+    compute_logits({item, page, head}, read_ahead.beside_next());
   }
   for (std::uint32_t head = 0; head < item.range.n_kv_head; ++head) {
-    add_values({item, page, head}, partial);
+    add_values({item, page, head}, read_ahead.beside_next(), partial);
   }
 }
 
 /// logits [row][128] = softmax_scale * q.k, soft-capped, -infinity where invisible.
-void AttendSplit::compute_logits(const PageHead& at) {
+void AttendSplit::compute_logits(const PageHead& at, const Ahead& ahead) {
   const BlockRef& key = at.refs().key;
   if (key.format.is_raw()) {
-    const std::span<const std::byte> ahead = at.ahead_of(Side::key, kRawBlocksAhead);
     kernels_.raw_key_logits(
         {.keys = {key.format.row_type(), at.key().data(), at.args().key_head_dim, at.n_valid()},
          .q = query_.raw(at.first_row()),
@@ -210,15 +164,15 @@ void AttendSplit::compute_logits(const PageHead& at) {
          .factor = at.args().softmax_scale,
          .logits = logits_.data() + at.first_row() * kPageTokens,
          .n_row = at.n_row(),
-         .ahead = {ahead.data(), ahead.size()}});
+         .ahead = ahead});
   } else {
-    compute_coded_logits(at);
+    compute_coded_logits(at, ahead);
   }
   if (at.args().logit_softcap > 0) cap_logits(at);
   for (std::uint32_t row = 0; row < at.n_row(); ++row) mask_row(at, at.first_row() + row);
 }
 
-void AttendSplit::compute_coded_logits(const PageHead& at) {
+void AttendSplit::compute_coded_logits(const PageHead& at, const Ahead& ahead) {
   const AttendArgs& args = at.args();
   const BlockFormat format = at.refs().key.format;
   const BlockLayout layout = BlockLayout::of(format, args.key_head_dim);
@@ -236,7 +190,6 @@ void AttendSplit::compute_coded_logits(const PageHead& at) {
                        args.softmax_scale, row_terms_.data(), at.n_row()});
   }
   const AttendQuery::Digits digits = query_.digits(format.scheme(), at.first_row());
-  const std::span<const std::byte> ahead = at.ahead_of(Side::key, kBlocksAhead);
   const KeyLogits pass = {.codes = {format.scheme(), dim, block.data()},
                           .query = digits.cells,
                           .rows = digits.rows,
@@ -246,7 +199,7 @@ void AttendSplit::compute_coded_logits(const PageHead& at) {
                           .n_row = at.n_row(),
                           .n_step = dim / (kernels_.form == CellForm::bytes ? 4 : 2),
                           .tile = tile_.data(),
-                          .ahead = {ahead.data(), ahead.size()}};
+                          .ahead = ahead};
   kernels_.key_logits(pass);
   refine_logits(at, pass);
 }
@@ -300,14 +253,13 @@ void AttendSplit::mask_row(const PageHead& at, std::uint32_t row) {
   }
 }
 
-void AttendSplit::add_values(const PageHead& at, const AttendPartial& partial) {
+void AttendSplit::add_values(const PageHead& at, Ahead ahead, const AttendPartial& partial) {
   const std::size_t stride = padded_head_dim(at.args().value_head_dim);
   float* const raw = partial.raw + at.first_row() * stride;
   float* const coded = partial.coded + at.first_row() * stride;
   const bool is_raw = at.refs().value.format.is_raw();
   if (!is_raw) load_value_factors(at);
-  const std::span<const std::byte> ahead = at.ahead_of(Side::value, kBlocksAhead);
-  const std::size_t n_early = is_raw ? 0 : ahead.size() / kEarlyShare;
+  const Ahead early = is_raw ? Ahead() : ahead.take(kEarlyShare);
   kernels_.page_softmax({.logits = logits_.data() + at.first_row() * kPageTokens,
                          .states = partial.states + at.first_row(),
                          .rescale = rescale_.data(),
@@ -316,7 +268,7 @@ void AttendSplit::add_values(const PageHead& at, const AttendPartial& partial) {
                          .token_factor = is_raw ? nullptr : token_factor_.data(),
                          .weights = weights_.data(),
                          .factor = row_terms_.data(),
-                         .ahead = {ahead.data(), n_early}});
+                         .ahead = early});
   for (std::uint32_t row = 0; row < at.n_row(); ++row) {
     const float rescale = rescale_.data()[row];
     if (rescale == 1.0F) continue;
@@ -325,9 +277,9 @@ void AttendSplit::add_values(const PageHead& at, const AttendPartial& partial) {
   }
   if (is_sparse(at.item) && is_negligible(at, partial.states + at.first_row())) return;
   if (is_raw) {
-    add_raw_values(at, raw);
+    add_raw_values(at, ahead, raw);
   } else {
-    add_coded_values(at, ahead.subspan(n_early), coded);
+    add_coded_values(at, ahead, coded);
   }
 }
 
@@ -342,20 +294,18 @@ void AttendSplit::load_value_factors(const PageHead& at) {
   std::fill(token_factor_.data() + at.n_valid(), token_factor_.data() + kPageTokens, 0.0F);
 }
 
-void AttendSplit::add_raw_values(const PageHead& at, float* out) {
+void AttendSplit::add_raw_values(const PageHead& at, const Ahead& ahead, float* out) {
   const std::uint32_t dim = at.args().value_head_dim;
-  const std::span<const std::byte> ahead = at.ahead_of(Side::value, kRawBlocksAhead);
   kernels_.raw_value_sums(
       {.values = {at.refs().value.format.row_type(), at.value().data(), dim, at.n_valid()},
        .probabilities = logits_.data() + at.first_row() * kPageTokens,
        .out = out,
        .stride = padded_head_dim(dim),
        .n_row = at.n_row(),
-       .ahead = {ahead.data(), ahead.size()}});
+       .ahead = ahead});
 }
 
-void AttendSplit::add_coded_values(const PageHead& at, std::span<const std::byte> ahead,
-                                   float* out) {
+void AttendSplit::add_coded_values(const PageHead& at, const Ahead& ahead, float* out) {
   const AttendArgs& args = at.args();
   const BlockFormat format = at.refs().value.format;
   const std::uint32_t dim = padded_head_dim(args.value_head_dim);
@@ -367,7 +317,7 @@ void AttendSplit::add_coded_values(const PageHead& at, std::span<const std::byte
                        .stride = dim,
                        .n_row = at.n_row(),
                        .tile = tile_.data(),
-                       .ahead = {ahead.data(), ahead.size()}});
+                       .ahead = ahead});
   if (!format.is_centred()) return;
   const BlockLayout layout = BlockLayout::of(format, args.value_head_dim);
   kernels_.widen_halves({halves_at(block, layout.mean_offset_bytes), mean_.data(), dim, 1.0F});

@@ -5,19 +5,12 @@
 #include <span>
 
 #include "core/cpu/aligned_array.hpp"
+#include "core/cpu/attend_item.hpp"
 #include "core/cpu/attend_kernels.hpp"
 #include "core/cpu/attend_query.hpp"
-#include "core/device/device.hpp"
+#include "core/cpu/read_ahead.hpp"
 
 namespace kvault::cpu {
-
-/// Pages of one split. Boundaries stand at multiples of it, counted from position 0: what a split
-/// holds depends neither on threads nor on how long the context is. 2048 tokens: the rotation of
-/// the queries, done once per split, stays near 1 % of the work.
-inline constexpr std::uint64_t kSplitPages = 16;
-
-/// Bytes of a call's buffers, by index.
-using BufferBytes = std::span<const std::span<const std::byte>>;
 
 /// What attending over some keys gives before it is normalised: sums relative to exp(maximum).
 /// Raw and coded values accumulate apart, because the coded ones are rotated.
@@ -25,19 +18,6 @@ struct AttendPartial {
   SoftmaxState* states;  ///< [n_row]
   float* raw;            ///< [n_row][stride]
   float* coded;          ///< [n_row][stride]
-};
-
-/// The blocks of one page and one kv head, and the rows that meet them.
-struct PageHead;
-
-/// One RowRange of one sequence over pages [page_begin, page_end) of its table.
-struct AttendItem {
-  const AttendArgs& args;
-  const AttendSequence& sequence;
-  BufferBytes buffers;
-  RowRange range;
-  std::uint64_t page_begin;
-  std::uint64_t page_end;
 };
 
 /// Attends over splits, with the scratch of one thread. A page is taken head by head, first all
@@ -62,16 +42,17 @@ class AttendSplit {
   void find_floors(const AttendItem& item);
   bool is_negligible(const PageHead& at, const SoftmaxState* states) const;
   bool sees_page(const AttendItem& item, std::uint64_t page) const;
-  void attend_page(const AttendItem& item, std::uint64_t page, const AttendPartial& partial);
-  void compute_logits(const PageHead& at);
-  void compute_coded_logits(const PageHead& at);
+  void attend_page(const AttendItem& item, std::uint64_t page, ReadAhead& read_ahead,
+                   const AttendPartial& partial);
+  void compute_logits(const PageHead& at, const Ahead& ahead);
+  void compute_coded_logits(const PageHead& at, const Ahead& ahead);
   void refine_logits(const PageHead& at, KeyLogits pass);
   void cap_logits(const PageHead& at);
   void mask_row(const PageHead& at, std::uint32_t row);
-  void add_values(const PageHead& at, const AttendPartial& partial);
+  void add_values(const PageHead& at, Ahead ahead, const AttendPartial& partial);
   void load_value_factors(const PageHead& at);
-  void add_coded_values(const PageHead& at, std::span<const std::byte> ahead, float* out);
-  void add_raw_values(const PageHead& at, float* out);
+  void add_coded_values(const PageHead& at, const Ahead& ahead, float* out);
+  void add_raw_values(const PageHead& at, const Ahead& ahead, float* out);
 
   AttendKernels kernels_;
   AttendQuery query_;

@@ -152,38 +152,36 @@ struct DotVnni {
 #endif
 
 /// To the second-level cache: requests for the first are few, and a block is more than it can hold.
-HWY_INLINE void PrefetchLine(const std::byte* at) {
+HWY_INLINE void PrefetchLine(std::uintptr_t address) {
+  const auto* const at = reinterpret_cast<const char*>(address);
 #if HWY_ARCH_X86
-  _mm_prefetch(reinterpret_cast<const char*>(at), _MM_HINT_T1);
+  _mm_prefetch(at, _MM_HINT_T1);
 #else
   hwy::Prefetch(at);
 #endif
 }
 
-/// Asks for the lines of an Ahead, one at a time and in order, from many places of the work beside
-/// it. Measured: neighbours that are asked for at once take up to 1.7 times as long as neighbours a
-/// few cycles apart, and so do lines out of order (docs/benchmarks/cpu.md).
+/// Asks for the lines of an Ahead, one at a time and its streams in turn, from many places of the
+/// work beside it. Measured: neighbours that are asked for at once take up to 1.7 times as long as
+/// neighbours a few cycles apart, and so do lines out of order (docs/benchmarks/cpu.md).
 class Prefetcher {
  public:
   Prefetcher() = default;
-  explicit Prefetcher(const Ahead& ahead)
-      : at_(ahead.at), n_line_((ahead.size_bytes + kLine - 1) / kLine) {}
+  explicit Prefetcher(const Ahead& ahead) : ahead_(ahead) {}
 
   HWY_INLINE void advance() {
-    if (n_line_ == 0) return;
-    PrefetchLine(at_);
-    at_ += kLine;
-    --n_line_;
+    if (ahead_.n_line == 0) return;
+    PrefetchLine(ahead_.at);
+    --ahead_.n_line;
+    ahead_.at += ahead_.steps[ahead_.n_line % kAheadStreams];
   }
   /// Asks for what the work had no places for.
   HWY_INLINE void finish() {
-    while (n_line_ != 0) advance();
+    while (ahead_.n_line != 0) advance();
   }
 
  private:
-  static constexpr std::size_t kLine = 64;
-  const std::byte* at_ = nullptr;
-  std::size_t n_line_ = 0;
+  Ahead ahead_;
 };
 
 }  // namespace kvault::cpu::HWY_NAMESPACE
