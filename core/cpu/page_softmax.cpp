@@ -1,3 +1,4 @@
+#include <bit>
 #include <limits>
 
 #include "core/cpu/attend_kernels.hpp"
@@ -16,40 +17,58 @@ namespace kvault::cpu::HWY_NAMESPACE {
 namespace {
 
 using Floats = hn::Vec<FloatTag>;
+constexpr float kNone = -std::numeric_limits<float>::infinity();
 
-/// 2^r for r in [-1/2, 1/2]: minimax by relative error, which stays below 8e-8.
+/// 2^r, of r in [0, 1) or [-1/2, 1/2]: minimax by relative error, which stays below 4e-6, a quarter
+/// of what a weight of 16 bits can tell. Exact at 0.
 HWY_INLINE Floats ExpTwoOfFraction(Floats r) {
   const FloatTag d;
-  Floats p = hn::Set(d, 1.327647129e-3F);
-  p = hn::MulAdd(p, r, hn::Set(d, 9.675540961e-3F));
-  p = hn::MulAdd(p, r, hn::Set(d, 5.550713092e-2F));
-  p = hn::MulAdd(p, r, hn::Set(d, 2.402212024e-1F));
-  p = hn::MulAdd(p, r, hn::Set(d, 6.931469440e-1F));
+#if HWY_TARGET == HWY_AVX3_DL
+  constexpr float kTerms[] = {1.342668429e-2F, 5.224247419e-2F, 2.412802048e-1F, 6.930448449e-1F};
+#else
+  constexpr float kTerms[] = {9.782912553e-3F, 5.597688363e-2F, 2.402071108e-1F, 6.931136044e-1F};
+#endif
+  Floats p = hn::MulAdd(hn::Set(d, kTerms[0]), r, hn::Set(d, kTerms[1]));
+  p = hn::MulAdd(p, r, hn::Set(d, kTerms[2]));
+  p = hn::MulAdd(p, r, hn::Set(d, kTerms[3]));
   return hn::MulAdd(p, r, hn::Set(d, 1.0F));
 }
 
-/// 2^x for x <= 0, relative error below 2e-7; 0 below -126.
+/// 2^x for x < 127; 0 where it would not be a normal number.
 HWY_INLINE Floats ExpTwo(Floats x) {
   const FloatTag d;
-  const auto least = hn::Set(d, -126.0F);
 #if HWY_TARGET == HWY_AVX3_DL
-  const Floats r{_mm512_reduce_ps(x.raw, 0)};  // x less the nearest integer
-  const __mmask16 counts = _mm512_cmp_ps_mask(x.raw, least.raw, _CMP_GE_OQ);
-  return Floats{_mm512_maskz_scalef_ps(counts, ExpTwoOfFraction(r).raw, hn::Sub(x, r).raw)};
+  const Floats r{_mm512_reduce_ps(x.raw, _MM_FROUND_TO_NEG_INF)};  // x less its floor
+  const __mmask16 counts = _mm512_cmp_ps_mask(x.raw, hn::Set(d, -126.0F).raw, _CMP_GE_OQ);
+  return Floats{_mm512_maskz_scalef_ps(counts, ExpTwoOfFraction(r).raw, x.raw)};
 #else
   const SumTag d_int;
-  const Floats clamped = hn::Max(x, least);
+  // At -127 the power of the fraction is 1 and the exponent takes all of its bits: 0.
+  const Floats clamped = hn::Max(x, hn::Set(d, -127.0F));
   // Added, it leaves no room for a fraction: the sum's low bits are the nearest integer.
   const Floats magic = hn::Set(d, 12582912.0F);
   const Floats shifted = hn::Add(clamped, magic);
   const Floats p = ExpTwoOfFraction(hn::Sub(clamped, hn::Sub(shifted, magic)));
   const auto exponent = hn::ShiftLeft<23>(hn::BitCast(d_int, shifted));
-  const Floats scaled = hn::BitCast(d, hn::Add(hn::BitCast(d_int, p), exponent));
-  return hn::IfThenElseZero(hn::Ge(x, least), scaled);
+  return hn::BitCast(d, hn::Add(hn::BitCast(d_int, p), exponent));
 #endif
 }
 
 constexpr float kLog2E = 1.44269504F;
+/// A logarithm to base 2 read off a float's bits is too small by up to as much.
+constexpr float kLog2Error = 0.0861F;
+constexpr float kMantissa = 8388608.0F;  ///< 2^23
+
+/// No less than log2 of the positive floats x, and at most kLog2Error more.
+HWY_INLINE Floats Log2Above(Floats x) {
+  const FloatTag d;
+  const Floats bits = hn::ConvertTo(d, hn::BitCast(SumTag(), x));
+  return hn::MulAdd(bits, hn::Set(d, 1 / kMantissa), hn::Set(d, kLog2Error - 127));
+}
+/// No more than 2^x and at least 1 / 2^kLog2Error of it. pre: |x| <= 100
+HWY_INLINE float ExpTwoBelow(float x) {
+  return std::bit_cast<float>(static_cast<std::int32_t>((x + (127 - kLog2Error)) * kMantissa));
+}
 
 /// Cut off after the point. pre: the result fits, which Highway would look after on x86.
 HWY_INLINE Sums Truncate(Floats x) {
@@ -75,14 +94,14 @@ HWY_INLINE void StoreWeights(Sums weights, std::size_t token, std::uint32_t* pla
   _mm_store_si128(reinterpret_cast<__m128i*>(low), _mm512_castsi512_si128(bytes));
   _mm_store_si128(reinterpret_cast<__m128i*>(high), _mm512_extracti32x4_epi32(bytes, 1));
 #else
-  // Cells hold tokens 0 and 2, then 1 and 3, of every four: their middle two words change places.
+  // Cells hold tokens 0 and 2, then 1 and 3, of every four.
+  alignas(16) static constexpr std::uint8_t kOrder[16] = {0, 1, 4,  5,  2,  3,  6,  7,
+                                                          8, 9, 12, 13, 10, 11, 14, 15};
   const hn::Rebind<std::int16_t, SumTag> d_words;
-  const hn::Repartition<std::uint64_t, decltype(d_words)> d_quad;
-  const auto quads = hn::BitCast(d_quad, hn::DemoteTo(d_words, weights));
-  const auto outer = hn::And(quads, hn::Set(d_quad, 0xFFFF00000000FFFFULL));
-  const auto second = hn::And(hn::ShiftLeft<16>(quads), hn::Set(d_quad, 0x0000FFFF00000000ULL));
-  const auto third = hn::And(hn::ShiftRight<16>(quads), hn::Set(d_quad, 0x00000000FFFF0000ULL));
-  hn::StoreU(hn::BitCast(d_words, hn::Or(outer, hn::Or(second, third))), d_words,
+  const hn::Repartition<std::uint8_t, decltype(d_words)> d_bytes;
+  const auto words = hn::BitCast(d_bytes, hn::DemoteTo(d_words, weights));  // saturates
+  const auto ordered = hn::TableLookupBytes(words, hn::Load(d_bytes, kOrder));
+  hn::StoreU(hn::BitCast(d_words, ordered), d_words,
              reinterpret_cast<std::int16_t*>(planes) + token);
 #endif
 }
@@ -98,58 +117,91 @@ struct RowVectors {
   Floats at[kRow];
 };
 
+/// The rows' greatest logits and, where weights are wanted, the greatest of logit * log2(e) +
+/// log2_factor: log2 of the greatest p * token_factor, were the shift 0, and a little more.
 template <std::size_t kRow>
-HWY_INLINE RowFloats<kRow> FindMaxima(const PageSoftmax& args, std::size_t row) {
+struct Peaks {
+  RowFloats<kRow> logit;
+  RowFloats<kRow> log2_weight;
+};
+template <bool kWeighs, std::size_t kRow>
+HWY_INLINE Peaks<kRow> FindPeaks(const PageSoftmax& args, std::size_t row,
+                                 const float* log2_factor) {
   const FloatTag d;
-  RowVectors<kRow> maxima;
+  const Floats none = hn::Set(d, kNone);
+  const Floats log2e = hn::Set(d, kLog2E);
+  RowVectors<kRow> logits;
+  RowVectors<kRow> weights;
   KVAULT_UNROLL
-  for (std::size_t r = 0; r < kRow; ++r) maxima.at[r] = hn::Set(d, args.states[row + r].maximum);
+  for (std::size_t r = 0; r < kRow; ++r) logits.at[r] = weights.at[r] = none;
   for (std::size_t t = 0; t < kPageTokens; t += kLanes) {
     KVAULT_UNROLL
     for (std::size_t r = 0; r < kRow; ++r) {
       const Floats s = hn::Load(d, args.logits + (row + r) * kPageTokens + t);
-      maxima.at[r] = hn::Max(maxima.at[r], s);
+      logits.at[r] = hn::Max(logits.at[r], s);
+      if constexpr (kWeighs) {
+        const Floats weight = hn::MulAdd(s, log2e, hn::Load(d, log2_factor + t));
+        weights.at[r] = hn::Max(weights.at[r], weight);
+      }
     }
   }
-  RowFloats<kRow> result;
+  Peaks<kRow> peaks;
   KVAULT_UNROLL
   for (std::size_t r = 0; r < kRow; ++r) {
-    result.at[r] = hn::GetLane(hn::MaxOfLanes(d, maxima.at[r]));
+    peaks.logit.at[r] = hn::GetLane(hn::MaxOfLanes(d, logits.at[r]));
+    peaks.log2_weight.at[r] = kWeighs ? hn::GetLane(hn::MaxOfLanes(d, weights.at[r])) : 0.0F;
   }
-  return result;
+  return peaks;
 }
 
-/// The running softmax takes in a page's maximum and mass; writes what earlier sums are scaled by.
-HWY_INLINE void AdvanceState(const PageSoftmax& args, std::size_t row, float maximum, float mass) {
+/// What the row's logits are relative to from here on; writes what earlier sums are scaled by. A
+/// maximum that is exceeded by little stays, since any near it serves: few pages scale anything.
+HWY_INLINE float AdvanceMaximum(const PageSoftmax& args, std::size_t row, float peak) {
+  constexpr float kSlack = 5.0F;
   SoftmaxState& state = args.states[row];
-  args.mass[row] = mass;
   args.rescale[row] = 1;
-  if (state.maximum != maximum) {  // -infinity the first time, which gives 0
-    const Floats difference = hn::Set(FloatTag(), (state.maximum - maximum) * kLog2E);
+  if (peak > state.maximum + kSlack) {  // -infinity the first time, which gives 0
+    const Floats difference = hn::Set(FloatTag(), (state.maximum - peak) * kLog2E);
     args.rescale[row] = hn::GetLane(ExpTwo(difference));
+    state.maximum = peak;
   }
-  state.sum = state.sum * args.rescale[row] + mass;
-  state.maximum = maximum;
+  // A row that has seen nothing yet: any finite shift leaves exp(-infinity) = 0.
+  return state.maximum == kNone ? 0.0F : state.maximum;
 }
 
-/// exp of the rows' logits in place, where weights are wanted times token_factor, and the greatest
-/// of these of each row.
+/// What p * token_factor is multiplied by, so that the greatest becomes nearly the greatest weight;
+/// 0 where all of them are next to nothing.
+HWY_INLINE float WeightsPerUnit(const PageSoftmax& args, std::size_t row, float log2_weight,
+                                float shift) {
+  // One below what fits: the greatest dither is almost 1.
+  constexpr float kGreatest = kForm == CellForm::bytes ? 65534.0F : 32766.0F;
+  constexpr float kLog2Max = 100.0F;
+  const float log2_per_unit = shift * kLog2E - log2_weight;
+  const bool counts = log2_per_unit <= kLog2Max;  // not where the weight is -infinity
+  const float bounded = log2_per_unit >= -kLog2Max ? log2_per_unit : -kLog2Max;
+  const float per_unit = counts ? kGreatest * ExpTwoBelow(bounded) : 0.0F;
+  args.factor[row] = counts ? 1 / per_unit : 0.0F;
+  return per_unit;
+}
+
+/// Takes rows in: their probabilities as weights or, where none are wanted, in place of the logits.
 template <bool kWeighs, std::size_t kRow>
-HWY_INLINE RowFloats<kRow> AdvanceRows(const PageSoftmax& args, std::size_t row,
-                                       Prefetcher& prefetcher) {
-  constexpr float kNone = -std::numeric_limits<float>::infinity();
+void TakeRows(const PageSoftmax& args, std::size_t row, const float* log2_factor,
+              Prefetcher& prefetcher) {
   const FloatTag d;
-  const RowFloats<kRow> maxima = FindMaxima<kRow>(args, row);
   const Floats log2e = hn::Set(d, kLog2E);
+  const Peaks<kRow> peaks = FindPeaks<kWeighs, kRow>(args, row, log2_factor);
   RowVectors<kRow> shift;
+  RowVectors<kRow> per_unit;
   RowVectors<kRow> sums;
-  RowVectors<kRow> peaks;
   KVAULT_UNROLL
   for (std::size_t r = 0; r < kRow; ++r) {
-    // A row that has seen nothing yet: any finite shift leaves exp(-infinity) = 0.
-    shift.at[r] = hn::Set(d, maxima.at[r] == kNone ? 0.0F : maxima.at[r]);
+    const float from = AdvanceMaximum(args, row + r, peaks.logit.at[r]);
+    shift.at[r] = hn::Set(d, from);
+    if constexpr (kWeighs) {
+      per_unit.at[r] = hn::Set(d, WeightsPerUnit(args, row + r, peaks.log2_weight.at[r], from));
+    }
     sums.at[r] = hn::Zero(d);
-    peaks.at[r] = hn::Zero(d);
   }
   for (std::size_t t = 0; t < kPageTokens; t += kLanes) {
     KVAULT_UNROLL
@@ -161,76 +213,51 @@ HWY_INLINE RowFloats<kRow> AdvanceRows(const PageSoftmax& args, std::size_t row,
       sums.at[r] = hn::Add(sums.at[r], p);
       if constexpr (kWeighs) {
         const Floats weighed = hn::Mul(p, hn::Load(d, args.token_factor + t));
-        peaks.at[r] = hn::Max(peaks.at[r], weighed);
-        hn::Store(weighed, d, s);
+        const Floats w = hn::MulAdd(weighed, per_unit.at[r], hn::Load(d, kDither.at.data() + t));
+        StoreWeights(Truncate(w), t, args.weights + (row + r) * kPlanes * kWeightCells);
       } else {
         hn::Store(p, d, s);
       }
     }
   }
-  RowFloats<kRow> result;
   KVAULT_UNROLL
   for (std::size_t r = 0; r < kRow; ++r) {
     const float mass = hn::GetLane(hn::SumOfLanes(d, sums.at[r]));
-    result.at[r] = kWeighs ? hn::GetLane(hn::MaxOfLanes(d, peaks.at[r])) : 0.0F;
-    if (maxima.at[r] == kNone) {
-      args.mass[row + r] = 0;
-      args.rescale[row + r] = 1;
-    } else {
-      AdvanceState(args, row + r, maxima.at[r], mass);
-    }
-  }
-  return result;
-}
-
-/// The weights of rows whose greatest p * token_factor are `peaks`.
-template <std::size_t kRow>
-HWY_INLINE void WeighRows(const PageSoftmax& args, std::size_t row, const RowFloats<kRow>& peaks,
-                          Prefetcher& prefetcher) {
-  // One below what fits: the greatest dither is almost 1, and the product may round up.
-  constexpr float kGreatest = kForm == CellForm::bytes ? 65534.0F : 32766.0F;
-  constexpr float kLeast = 1e-33F;  // below, kGreatest / peak would overflow
-  const FloatTag d;
-  RowVectors<kRow> per_unit;
-  KVAULT_UNROLL
-  for (std::size_t r = 0; r < kRow; ++r) {
-    const bool counts = peaks.at[r] >= kLeast;
-    args.factor[row + r] = counts ? peaks.at[r] / kGreatest : 0.0F;
-    per_unit.at[r] = hn::Set(d, counts ? kGreatest / peaks.at[r] : 0.0F);
-  }
-  for (std::size_t t = 0; t < kPageTokens; t += kLanes) {
-    const Floats dither = hn::Load(d, kDither.at.data() + t);
-    KVAULT_UNROLL
-    for (std::size_t r = 0; r < kRow; ++r) {
-      prefetcher.advance();
-      const Floats weighed = hn::Load(d, args.logits + (row + r) * kPageTokens + t);
-      const Floats w = hn::MulAdd(weighed, per_unit.at[r], dither);
-      StoreWeights(Truncate(w), t, args.weights + (row + r) * kPlanes * kWeightCells);
-    }
+    SoftmaxState& state = args.states[row + r];
+    args.mass[row + r] = mass;
+    state.sum = state.sum * args.rescale[row + r] + mass;
   }
 }
 
-template <std::size_t kRow>
-void TakeRows(const PageSoftmax& args, std::size_t row, Prefetcher& prefetcher) {
-  if (args.token_factor == nullptr) {
-    AdvanceRows<false, kRow>(args, row, prefetcher);
-  } else {
-    const RowFloats<kRow> peaks = AdvanceRows<true, kRow>(args, row, prefetcher);
-    WeighRows<kRow>(args, row, peaks, prefetcher);
-  }
-}
-
-void ComputePageSoftmax(const PageSoftmax& args) {
+template <bool kWeighs>
+void TakeAllRows(const PageSoftmax& args) {
   constexpr std::size_t kRow = kLanes == 16 ? 4 : 2;  // by the number of registers
+  alignas(64) float log2_factor[kPageTokens];
+  if constexpr (kWeighs) {
+    const FloatTag d;
+    for (std::size_t t = 0; t < kPageTokens; t += kLanes) {
+      hn::Store(Log2Above(hn::Load(d, args.token_factor + t)), d, log2_factor + t);
+    }
+  }
   // The first rows ask for all of it: there are few where memory is what takes time.
   Prefetcher prefetcher(args.ahead);
   Prefetcher none;
   std::size_t row = 0;
   for (; row + kRow <= args.n_row; row += kRow) {
-    TakeRows<kRow>(args, row, row == 0 ? prefetcher : none);
+    TakeRows<kWeighs, kRow>(args, row, log2_factor, row == 0 ? prefetcher : none);
   }
-  for (; row < args.n_row; ++row) TakeRows<1>(args, row, row == 0 ? prefetcher : none);
+  for (; row < args.n_row; ++row) {
+    TakeRows<kWeighs, 1>(args, row, log2_factor, row == 0 ? prefetcher : none);
+  }
   prefetcher.finish();
+}
+
+void ComputePageSoftmax(const PageSoftmax& args) {
+  if (args.token_factor != nullptr) {
+    TakeAllRows<true>(args);
+  } else {
+    TakeAllRows<false>(args);
+  }
 }
 
 }  // namespace
