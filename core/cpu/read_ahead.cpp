@@ -5,11 +5,11 @@
 namespace kvault::cpu {
 
 ReadAhead::ReadAhead(const AttendItem& item) : item_(item), page_(item.page_begin) {
-  // The last place is filled by beside_next; before the first block comes none.
-  for (std::span<const std::byte>& block : blocks_) block = take_block();
+  // The nearest is the first, beside which it will be replaced.
+  for (Block& block : blocks_) block = take_block();
 }
 
-std::span<const std::byte> ReadAhead::take_block() {
+ReadAhead::Block ReadAhead::take_block() {
   if (page_ >= item_.page_end) return {};
   const std::uint32_t n_head = item_.range.n_kv_head;
   const bool is_key = of_page_ < n_head;
@@ -18,31 +18,32 @@ std::span<const std::byte> ReadAhead::take_block() {
     of_page_ = 0;
     ++page_;
   }
-  return is_key ? at.key() : at.value();
+  const std::span<const std::byte> bytes = is_key ? at.key() : at.value();
+  return {reinterpret_cast<std::uintptr_t>(bytes.data()),
+          (bytes.size() / kLineBytes + kAheadStreams - 1) / kAheadStreams};
 }
 
 Ahead ReadAhead::beside_next() {
-  std::shift_left(blocks_.begin(), blocks_.end(), 1);
-  blocks_.back() = take_block();
-  if (blocks_.front().empty()) return {};
-  std::array<std::uintptr_t, kAheadStreams> at = {};
-  std::size_t n_line = 0;
+  blocks_[nearest_] = take_block();
+  nearest_ = (nearest_ + 1) % kAheadStreams;
+  Ahead ahead;
+  std::uintptr_t at = 0;
   for (std::size_t i = 0; i < kAheadStreams; ++i) {
-    // Past the item's end there is nothing else to ask for; a shorter part is read past its end.
-    const std::span<const std::byte> block = blocks_[i];
-    const std::size_t n_line_of_part =
-        (block.size() / kLineBytes + kAheadStreams - 1) / kAheadStreams;
+    const Block& block = blocks_[(nearest_ + i) % kAheadStreams];
+    if (block.n_line_of_part == 0) break;
     const std::size_t part = kAheadStreams - 1 - i;
-    at[i] = block.empty() ? at[i - 1]
-                          : reinterpret_cast<std::uintptr_t>(block.data()) +
-                                part * n_line_of_part * kLineBytes;
-    n_line = std::max(n_line, n_line_of_part);
+    const std::uintptr_t next = block.at + part * block.n_line_of_part * kLineBytes;
+    if (i == 0) {
+      ahead.at = next;
+    } else {
+      ahead.steps[kAheadStreams - i] = next - at;
+    }
+    at = next;
+    // A shorter part is read past its end.
+    ahead.n_line = std::max(ahead.n_line, block.n_line_of_part * kAheadStreams);
   }
-  Ahead ahead = {at[0], n_line * kAheadStreams, {}};
-  for (std::size_t i = 0; i < kAheadStreams; ++i) {
-    const std::uintptr_t next = i + 1 < kAheadStreams ? at[i + 1] : at[0] + kLineBytes;
-    ahead.steps[kAheadStreams - 1 - i] = next - at[i];
-  }
+  // Streams past the item's end repeat the last that is not: their steps are 0.
+  ahead.steps[0] = ahead.at + kLineBytes - at;
   return ahead;
 }
 

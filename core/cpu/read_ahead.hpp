@@ -3,7 +3,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <span>
 
 #include "core/cpu/ahead.hpp"
 #include "core/cpu/attend_item.hpp"
@@ -26,13 +25,18 @@ class ReadAhead {
   void skip_page();
 
  private:
-  /// A block further on, empty past the item's end.
-  std::span<const std::byte> take_block();
+  struct Block {
+    std::uintptr_t at = 0;
+    std::size_t n_line_of_part = 0;  ///< 0: past the item's end
+  };
+  /// The next in order.
+  Block take_block();
 
   const AttendItem& item_;
   std::uint64_t page_;
-  std::uint32_t of_page_ = 0;                                     ///< among the page's blocks
-  std::array<std::span<const std::byte>, kAheadStreams> blocks_;  ///< nearest first
+  std::uint32_t of_page_ = 0;                ///< among the page's blocks
+  std::array<Block, kAheadStreams> blocks_;  ///< a ring
+  std::size_t nearest_ = 0;                  ///< in the ring
 };
 
 }  // namespace kvault::cpu
