@@ -88,11 +88,13 @@ struct PageSoftmax {
   Ahead ahead;
 };
 
-/// out[n_row][padded_dim] += factor[row] * sum over tokens of weight * level
+/// out[n_row][padded_dim] += factor[row] * sum over tokens of weight * level + mass[row] * mean
 struct ValueSums {
   PackedCodes codes;
   const std::uint32_t* weights;  ///< [n_row][n_plane][weight_cells]
   const float* factor;           ///< [n_row]
+  const float* mass;             ///< [n_row]
+  const float* mean;             ///< [padded_dim], or null: zeros
   float* out;                    ///< [n_row][stride]
   std::size_t stride;
   std::size_t n_row;

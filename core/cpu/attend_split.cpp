@@ -83,12 +83,15 @@ void AttendSplit::start(const AttendItem& item, const AttendPartial& partial) {
   const auto n_token = static_cast<std::int64_t>(sequence.n_token);
   const std::size_t stride = padded_head_dim(item.args.value_head_dim);
   const std::uint32_t n_row = item.range.n_row_total();
+  visible_to_all_ = {0, n_token};
   for (std::uint32_t row = 0; row < n_row; ++row) {
     const std::int64_t position =
         sequence.first_q_position + place_of(item.range, group, row).query;
     Visible& visible = visible_.data()[row];
     visible.end = sequence.mask.causal ? std::min(n_token, position + 1) : n_token;
     visible.begin = sequence.mask.window > 0 ? position - sequence.mask.window + 1 : 0;
+    visible_to_all_.begin = std::max(visible_to_all_.begin, visible.begin);
+    visible_to_all_.end = std::min(visible_to_all_.end, visible.end);
     partial.states[row] = {kNone, 0.0F};
   }
   std::fill_n(partial.raw, n_row * stride, 0.0F);
@@ -134,6 +137,13 @@ bool AttendSplit::is_negligible(const PageHead& at, const SoftmaxState* states) 
   return true;
 }
 
+/// Whether all rows see all of the page.
+bool AttendSplit::is_whole(const PageHead& at) const {
+  const auto begin = static_cast<std::int64_t>(at.first_position());
+  return at.item.sequence.mask.bits.empty() && visible_to_all_.begin <= begin &&
+         begin + kPageTokens <= visible_to_all_.end;
+}
+
 bool AttendSplit::sees_page(const AttendItem& item, std::uint64_t page) const {
   const auto begin = static_cast<std::int64_t>(item.first_position_of(page));
   const std::int64_t end = begin + kPageTokens;
@@ -169,6 +179,7 @@ void AttendSplit::compute_logits(const PageHead& at, const Ahead& ahead) {
     compute_coded_logits(at, ahead);
   }
   if (at.args().logit_softcap > 0) cap_logits(at);
+  if (is_whole(at)) return;
   for (std::uint32_t row = 0; row < at.n_row(); ++row) mask_row(at, at.first_row() + row);
 }
 
@@ -310,20 +321,20 @@ void AttendSplit::add_coded_values(const PageHead& at, const Ahead& ahead, float
   const BlockFormat format = at.refs().value.format;
   const std::uint32_t dim = padded_head_dim(args.value_head_dim);
   const std::span<const std::byte> block = at.value();
+  if (format.is_centred()) {
+    const std::uint64_t offset = BlockLayout::of(format, args.value_head_dim).mean_offset_bytes;
+    kernels_.widen_halves({halves_at(block, offset), mean_.data(), dim, 1.0F});
+  }
   kernels_.value_sums({.codes = {format.scheme(), dim, block.data()},
                        .weights = weights_.data(),
                        .factor = row_terms_.data(),
+                       .mass = mass_.data(),
+                       .mean = format.is_centred() ? mean_.data() : nullptr,
                        .out = out,
                        .stride = dim,
                        .n_row = at.n_row(),
                        .tile = tile_.data(),
                        .ahead = ahead});
-  if (!format.is_centred()) return;
-  const BlockLayout layout = BlockLayout::of(format, args.value_head_dim);
-  kernels_.widen_halves({halves_at(block, layout.mean_offset_bytes), mean_.data(), dim, 1.0F});
-  for (std::uint32_t row = 0; row < at.n_row(); ++row) {
-    kernels_.add_scaled(out + std::size_t{row} * dim, mean_.data(), dim, mass_.data()[row]);
-  }
 }
 
 }  // namespace kvault::cpu

@@ -41,6 +41,7 @@ class AttendSplit {
   void start(const AttendItem& item, const AttendPartial& partial);
   void find_floors(const AttendItem& item);
   bool is_negligible(const PageHead& at, const SoftmaxState* states) const;
+  bool is_whole(const PageHead& at) const;
   bool sees_page(const AttendItem& item, std::uint64_t page) const;
   void attend_page(const AttendItem& item, std::uint64_t page, ReadAhead& read_ahead,
                    const AttendPartial& partial);
@@ -68,6 +69,7 @@ class AttendSplit {
   AlignedArray<float> mass_;             ///< [row]
   AlignedArray<SoftmaxState> floors_;    ///< [row]: of a few pages, with sparse values
   AlignedArray<Visible> visible_;        ///< [row]
+  Visible visible_to_all_ = {};
 };
 
 }  // namespace kvault::cpu

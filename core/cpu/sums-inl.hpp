@@ -41,21 +41,27 @@ class LogitsOf {
   float* logits_;
 };
 
-/// Adds a row's sums to its output.
+/// Adds a row's sums, and its part of the mean, to its output.
 class OutputOf {
  public:
   OutputOf(const ValueSums& args, std::size_t row)
-      : factor_(hn::Set(FloatTag(), args.factor[row])), out_(args.out + row * args.stride) {}
+      : factor_(hn::Set(FloatTag(), args.factor[row])),
+        mass_(hn::Set(FloatTag(), args.mass[row])),
+        mean_(args.mean),
+        out_(args.out + row * args.stride) {}
 
   /// Of kLanes dims from `dim` on.
   HWY_INLINE void add(std::size_t dim, Sums sums) const {
     const FloatTag d;
-    const auto before = hn::Load(d, out_ + dim);
+    auto before = hn::Load(d, out_ + dim);
+    if (mean_ != nullptr) before = hn::MulAdd(mass_, hn::Load(d, mean_ + dim), before);
     hn::Store(hn::MulAdd(hn::ConvertTo(d, sums), factor_, before), d, out_ + dim);
   }
 
  private:
   hn::Vec<FloatTag> factor_;
+  hn::Vec<FloatTag> mass_;
+  const float* mean_;
   float* out_;
 };
 
