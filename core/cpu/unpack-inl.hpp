@@ -211,6 +211,26 @@ HWY_INLINE void PutNibbleWords(const NibbleTable& table, const std::byte* at, st
   hn::Store(table(high), CellTag(), step + strides.vector);
 }
 #else
+/// Words of groups of four, the fourth made of the spare bits of the three before it.
+HWY_INLINE Cells WithSpreadWords(Cells words) {
+  const CellTag d;
+  const WideTag d_wide;
+  alignas(16) static constexpr std::uint32_t kSpare[4] = {0x88888888U, 0x88888888U, 0x88888888U, 0};
+  alignas(16) static constexpr std::uint64_t kOuter[2] = {29, 31};
+  const auto spare = hn::BitCast(d_wide, hn::And(words, hn::LoadDup128(d, kSpare)));
+  // To the upper halves of pairs: word 0 shifted right by 3, word 1 by 2; word 2 by 1.
+  const auto outer = hn::Shl(spare, hn::LoadDup128(d_wide, kOuter));
+  const Cells halves = hn::BitCast(d, hn::Or(outer, hn::ShiftRight<2>(spare)));
+  const Cells spread = hn::Or(halves, hn::Shuffle1032(halves));
+#if HWY_TARGET == HWY_AVX2
+  return Cells{_mm256_blend_epi32(words.raw, spread.raw, 0x88)};
+#else
+  alignas(16) static constexpr std::uint32_t kCodes[4] = {~0U, ~0U, ~0U, 0};
+  const Cells keep = hn::LoadDup128(d, kCodes);
+  return hn::Or(hn::And(words, keep), hn::AndNot(keep, spread));
+#endif
+}
+
 /// Nibble words of a quad row, in order: each holds two dims of four tokens. Reads what
 /// kLanes words are packed in.
 template <Scheme kScheme>
@@ -227,21 +247,8 @@ HWY_INLINE Cells LoadNibbleWords(const std::byte* at) {
   } else if constexpr (kScheme == Scheme::tq3) {
     alignas(64) static constexpr std::uint32_t kGroups[16] = {0, 1, 2, 2, 3, 4,  5,  5,
                                                               6, 7, 8, 8, 9, 10, 11, 11};
-    alignas(16) static constexpr std::uint32_t kSpare[4] = {0x88888888U, 0x88888888U, 0x88888888U,
-                                                            0};
-    alignas(16) static constexpr std::uint32_t kCodes[4] = {~0U, ~0U, ~0U, 0};
     const Cells packed = hn::BitCast(d, hn::LoadU(ByteTag(), bytes));
-    const Cells words = hn::TableLookupLanes(packed, hn::SetTableIndices(d, kGroups));
-    // Spare bits to bit 0, 1 and 2 of the nibbles of lanes 0, 1, 2; together they are lane 3.
-    const Cells spare = hn::And(words, hn::LoadDup128(d, kSpare));
-    const Cells first = hn::ShiftRight<3>(spare);
-    const Cells second = hn::ShiftRight<2>(spare);
-    const Cells third = hn::ShiftRight<1>(spare);
-    // lane 3 <- lane 0 of first, lane 1 of second, lane 2 of third
-    const Cells spread =
-        hn::Or(hn::Shuffle0321(first), hn::Or(hn::Shuffle1032(second), hn::Shuffle2103(third)));
-    const Cells keep = hn::LoadDup128(d, kCodes);
-    return hn::Or(hn::And(words, keep), hn::AndNot(keep, spread));
+    return WithSpreadWords(hn::TableLookupLanes(packed, hn::SetTableIndices(d, kGroups)));
   } else {
     return hn::BitCast(d, hn::LoadU(ByteTag(), bytes));
   }
