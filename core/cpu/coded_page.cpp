@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <type_traits>
 
 #include "core/cpu/attend_kernels.hpp"
 #include "core/cpu/simd_targets.hpp"
@@ -19,31 +20,32 @@ HWY_BEFORE_NAMESPACE();
 namespace kvault::cpu::HWY_NAMESPACE {
 namespace {
 
+/// Calls with_scheme(std::integral_constant<Scheme>); raw blocks do not come here.
+template <class WithScheme>
+HWY_INLINE void ForScheme(Scheme scheme, const WithScheme& with_scheme) {
+  switch (scheme) {
+    case Scheme::q8:
+      return with_scheme(std::integral_constant<Scheme, Scheme::q8>());
+    case Scheme::tq4:
+      return with_scheme(std::integral_constant<Scheme, Scheme::tq4>());
+    case Scheme::tq3:
+      return with_scheme(std::integral_constant<Scheme, Scheme::tq3>());
+    case Scheme::tq2:
+      return with_scheme(std::integral_constant<Scheme, Scheme::tq2>());
+    case Scheme::raw:
+      return;
+  }
+}
+
 template <class Products>
 void ComputeKeyLogits(const KeyLogits& args) {
   Prefetcher prefetcher(args.ahead);
-  const CellStrides strides = Products::strides(Products::kStrip, args.n_step);
+  const std::size_t vector_stride = Products::vector_stride(args.n_step);
   for (std::size_t first = 0; first < kPageTokens; first += Products::kStrip) {
-    switch (args.codes.scheme) {
-      case Scheme::q8:
-        UnpackKeyStrip<Scheme::q8>(args.codes, first, Products::kStrip, strides, args.tile,
-                                   prefetcher);
-        break;
-      case Scheme::tq4:
-        UnpackKeyStrip<Scheme::tq4>(args.codes, first, Products::kStrip, strides, args.tile,
-                                    prefetcher);
-        break;
-      case Scheme::tq3:
-        UnpackKeyStrip<Scheme::tq3>(args.codes, first, Products::kStrip, strides, args.tile,
-                                    prefetcher);
-        break;
-      case Scheme::tq2:
-        UnpackKeyStrip<Scheme::tq2>(args.codes, first, Products::kStrip, strides, args.tile,
-                                    prefetcher);
-        break;
-      case Scheme::raw:
-        return;
-    }
+    ForScheme(args.codes.scheme, [&](auto scheme) {
+      UnpackKeyStrip<decltype(scheme)::value, Products::kStepStride>(
+          args.codes, first, Products::kStrip, vector_stride, args.tile, prefetcher);
+    });
     Products::take_keys(args, first, prefetcher);
   }
   prefetcher.finish();
@@ -51,27 +53,15 @@ void ComputeKeyLogits(const KeyLogits& args) {
 
 template <class Products>
 void AddValueSums(const ValueSums& args) {
-  const std::size_t dim_end = args.codes.padded_dim;
   Prefetcher prefetcher(args.ahead);
+  const std::size_t dim_end = args.codes.padded_dim;
+  constexpr std::size_t kVectorStride = Products::vector_stride(kQuads * kStepsPerQuad);
   for (std::size_t first = 0; first < dim_end; first += Products::kStrip) {
     const std::size_t n_dim = std::min(Products::kStrip, dim_end - first);
-    const CellStrides strides = Products::strides(n_dim, kQuads * kStepsPerQuad);
-    switch (args.codes.scheme) {
-      case Scheme::q8:
-        UnpackBytesStrip(args.codes, first, n_dim, strides, args.tile, prefetcher);
-        break;
-      case Scheme::tq4:
-        UnpackValueStrip<Scheme::tq4>(args.codes, first, n_dim, strides, args.tile, prefetcher);
-        break;
-      case Scheme::tq3:
-        UnpackValueStrip<Scheme::tq3>(args.codes, first, n_dim, strides, args.tile, prefetcher);
-        break;
-      case Scheme::tq2:
-        UnpackValueStrip<Scheme::tq2>(args.codes, first, n_dim, strides, args.tile, prefetcher);
-        break;
-      case Scheme::raw:
-        return;
-    }
+    ForScheme(args.codes.scheme, [&](auto scheme) {
+      UnpackValueStrip<decltype(scheme)::value, Products::kStepStride>(
+          args.codes, first, n_dim, kVectorStride, args.tile, prefetcher);
+    });
     Products::take_values(args, first, n_dim, prefetcher);
   }
   prefetcher.finish();

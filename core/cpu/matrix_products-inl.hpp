@@ -173,8 +173,9 @@ class MatrixSums {
 struct MatrixProducts {
   static constexpr std::size_t kStrip = kMatrixStrip;
   /// A tile is [n_item / 16][n_step][16]: a matrix is one piece of memory.
-  static constexpr CellStrides strides(std::size_t, std::size_t n_step) {
-    return {kMatrixCells, whole_matrices(n_step) * kMatrixCells};
+  static constexpr std::size_t kStepStride = kMatrixCells;
+  static constexpr std::size_t vector_stride(std::size_t n_step) {
+    return whole_matrices(n_step) * kMatrixCells;
   }
 
   static HWY_INLINE void take_keys(const KeyLogits& args, std::size_t first,

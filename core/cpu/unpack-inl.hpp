@@ -14,13 +14,8 @@ HWY_BEFORE_NAMESPACE();
 namespace kvault::cpu::HWY_NAMESPACE {
 namespace {
 
-/// Where the cells of a tile stand: from a step to the next, and from kLanes items to the next.
-struct CellStrides {
-  std::size_t step;
-  std::size_t vector;
-};
 constexpr std::size_t kQuads = kPageTokens / KVAULT_QUAD_N_TOKEN;
-/// Beside which of a load's four columns of keys a Prefetcher is called: so many that, with the
+/// Beside which of a load's columns of keys a Prefetcher is called: so many that, with the
 /// products, they ask for a block like their own. Products of words have places enough but for q8.
 constexpr bool AsksBesideColumn(Scheme scheme, std::size_t column) {
   if (kForm == CellForm::words) return scheme == Scheme::q8 && column == 0;
@@ -42,9 +37,11 @@ HWY_INLINE Cells LoadBlocks(const std::byte* rows, std::size_t row_size_bytes) {
   const auto load = [&](std::size_t i) {
     return _mm_loadu_si128(reinterpret_cast<const __m128i*>(at + i * stride));
   };
-  const __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(load(0)), load(1), 1);
-  const __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(load(2)), load(3), 1);
-  return Cells{_mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1)};
+  // Not inserted: that takes the port of all other shuffles, and a masked load does not.
+  __m512i blocks = _mm512_castsi128_si512(load(0));
+  blocks = _mm512_mask_broadcast_i32x4(blocks, 0x00F0, load(1));
+  blocks = _mm512_mask_broadcast_i32x4(blocks, 0x0F00, load(2));
+  return Cells{_mm512_mask_broadcast_i32x4(blocks, 0xF000, load(3))};
 #elif HWY_TARGET == HWY_AVX2
   const auto load = [&](std::size_t i) {
     return _mm_loadu_si128(reinterpret_cast<const __m128i*>(at + i * stride));
@@ -87,10 +84,11 @@ HWY_INLINE Cells SpreadWord(const Columns& c) {
   return hn::Or(bit0, hn::Or(bit1, bit2));
 }
 
-/// Writes the cells of kLanes tokens, step by step.
+/// Writes the cells of kLanes tokens, step by step; a step is kStepStride cells from the next.
+template <std::size_t kStepStride>
 class KeyCells {
  public:
-  KeyCells(std::uint32_t* at, std::size_t stride) : at_(at), stride_(stride) {}
+  explicit KeyCells(std::uint32_t* at) : at_(at) {}
   /// Eight codes of every lane, levels as bytes: even codes, odd codes.
   HWY_INLINE void put(Cells bytes) {
 #if KVAULT_CPU_BYTES
@@ -106,28 +104,20 @@ class KeyCells {
  private:
   HWY_INLINE void store(Cells cells) {
     hn::Store(cells, CellTag(), at_);
-    at_ += stride_;
+    at_ += kStepStride;
   }
   std::uint32_t* at_;
-  std::size_t stride_;
 };
 
-template <Scheme kScheme>
-HWY_INLINE void PutColumns(const NibbleTable& table, const Columns& columns, std::size_t n_column,
-                           KeyCells& cells, Prefetcher& prefetcher) {
+template <Scheme kScheme, std::size_t kColumn, std::size_t kStepStride>
+HWY_INLINE void PutColumns(const NibbleTable& table, const Columns& columns,
+                           KeyCells<kStepStride>& cells, Prefetcher& prefetcher) {
   const auto put_nibbles = [&](Cells word) {
     cells.put(table(word));
     cells.put(table(hn::ShiftRight<4>(word)));
   };
-  if constexpr (kScheme == Scheme::tq3) {
-    for (std::size_t i = 0; i < 3; ++i) {
-      if (AsksBesideColumn(kScheme, i)) prefetcher.advance();
-      put_nibbles(columns.word[i]);
-    }
-    put_nibbles(SpreadWord(columns));
-    return;
-  }
-  for (std::size_t i = 0; i < n_column; ++i) {
+  KVAULT_UNROLL
+  for (std::size_t i = 0; i < kColumn; ++i) {
     if (AsksBesideColumn(kScheme, i)) prefetcher.advance();
     const Cells word = columns.word[i];
     if constexpr (kScheme == Scheme::q8) {
@@ -137,31 +127,34 @@ HWY_INLINE void PutColumns(const NibbleTable& table, const Columns& columns, std
       if constexpr (kScheme == Scheme::tq2) put_nibbles(hn::ShiftRight<2>(word));
     }
   }
+  if constexpr (kScheme == Scheme::tq3) put_nibbles(SpreadWord(columns));
 }
 
-/// Keys of tokens [first, first + n_token) to a tile; n_token is a multiple of kLanes.
-template <Scheme kScheme>
+/// Keys of tokens [first, first + n_token) to a tile; n_token is a multiple of kLanes. A step's
+/// cells are kStepStride from the next's, and kLanes tokens' vector_stride from the next's.
+template <Scheme kScheme, std::size_t kStepStride>
 void UnpackKeyStrip(const PackedCodes& codes, std::size_t first, std::size_t n_token,
-                    CellStrides strides, std::uint32_t* tile, Prefetcher& prefetcher) {
-  constexpr std::size_t kBits = code_bits_of(kScheme);
+                    std::size_t vector_stride, std::uint32_t* tile, Prefetcher& shared_prefetcher) {
   // Words per load: three make a group of 32 codes of three bits.
   constexpr std::size_t kWords = kScheme == Scheme::tq3 ? 3 : 4;
-  constexpr std::size_t kStepsPerWord =
-      (kScheme == Scheme::tq3 ? 8 : 32 / kBits) / (kForm == CellForm::bytes ? 4 : 2);
-  const std::size_t n_word = codes.padded_dim * kBits / 32;
+  const std::size_t n_word = codes.padded_dim * code_bits_of(kScheme) / 32;
   const std::size_t row_size_bytes = n_word * 4;
   const NibbleTable table(key_levels(kScheme).data());
-  for (std::size_t token = 0; token < n_token; token += kLanes, tile += strides.vector) {
-    const std::byte* const rows = codes.codes + (first + token) * row_size_bytes;
-    std::uint32_t* step = tile;
-    for (std::size_t word = 0; word < n_word; word += kWords) {
-      const std::size_t n_column = word + kWords <= n_word ? kWords : n_word - word;
-      KeyCells cells(step, strides.step);
-      PutColumns<kScheme>(table, LoadColumns(rows + word * 4, row_size_bytes), n_column, cells,
-                          prefetcher);
-      step += (kScheme == Scheme::tq3 ? 4 : n_column) * kStepsPerWord * strides.step;
+  Prefetcher prefetcher = shared_prefetcher;  // in registers
+  for (std::size_t token = 0; token < n_token; token += kLanes, tile += vector_stride) {
+    const std::byte* row = codes.codes + (first + token) * row_size_bytes;
+    const std::byte* const row_end = row + row_size_bytes;
+    KeyCells<kStepStride> cells(tile);
+    for (; row + kWords * 4 <= row_end; row += kWords * 4) {
+      PutColumns<kScheme, kWords>(table, LoadColumns(row, row_size_bytes), cells, prefetcher);
+    }
+    if constexpr (kScheme == Scheme::tq2) {  // the others fill their last load: D' % 32 == 0
+      if (row != row_end) {
+        PutColumns<kScheme, 2>(table, LoadColumns(row, row_size_bytes), cells, prefetcher);
+      }
     }
   }
+  shared_prefetcher = prefetcher;
 }
 
 #if KVAULT_CPU_BYTES
@@ -200,15 +193,15 @@ HWY_INLINE __m512i LoadWovenWords(const std::byte* at) {
 }
 
 /// kLanes nibble words to two vectors of cells, dims in order.
-template <Scheme kScheme>
+template <Scheme kScheme, std::size_t>
 HWY_INLINE void PutNibbleWords(const NibbleTable& table, const std::byte* at, std::uint32_t* step,
-                               CellStrides strides) {
+                               std::size_t vector_stride) {
   const __m512i woven = LoadWovenWords<kScheme>(at);
   const __m512i odd = _mm512_srli_epi16(woven, 4);
   const Cells low{_mm512_unpacklo_epi8(woven, odd)};
   const Cells high{_mm512_unpackhi_epi8(woven, odd)};
   hn::Store(table(low), CellTag(), step);
-  hn::Store(table(high), CellTag(), step + strides.vector);
+  hn::Store(table(high), CellTag(), step + vector_stride);
 }
 #else
 /// Words of groups of four, the fourth made of the spare bits of the three before it.
@@ -255,9 +248,9 @@ HWY_INLINE Cells LoadNibbleWords(const std::byte* at) {
 }
 
 /// kLanes nibble words to twice two vectors of cells: tokens 0 and 2, and a step on, 1 and 3.
-template <Scheme kScheme>
+template <Scheme kScheme, std::size_t kStepStride>
 HWY_INLINE void PutNibbleWords(const NibbleTable& table, const std::byte* at, std::uint32_t* step,
-                               CellStrides strides) {
+                               std::size_t vector_stride) {
   const Cells words = LoadNibbleWords<kScheme>(at);
   const CellTag d;
   const SignedByteTag d_bytes;
@@ -267,51 +260,54 @@ HWY_INLINE void PutNibbleWords(const NibbleTable& table, const std::byte* at, st
     const auto low = hn::PromoteTo(d_words, hn::LowerHalf(levels));
     const auto high = hn::PromoteTo(d_words, hn::UpperHalf(hn::Half<SignedByteTag>(), levels));
     hn::Store(hn::BitCast(d, low), d, target);
-    hn::Store(hn::BitCast(d, high), d, target + strides.vector);
+    hn::Store(hn::BitCast(d, high), d, target + vector_stride);
   };
   put(words, step);
-  put(hn::ShiftRight<4>(words), step + strides.step);
+  put(hn::ShiftRight<4>(words), step + kStepStride);
 }
 #endif
-
-/// Values of dims [first, first + n_dim) to a tile; n_dim is a multiple of 32.
-template <Scheme kScheme>
-void UnpackValueStrip(const PackedCodes& codes, std::size_t first, std::size_t n_dim,
-                      CellStrides strides, std::uint32_t* tile, Prefetcher& prefetcher) {
-  constexpr std::size_t kBits = code_bits_of(kScheme);
-  const std::size_t dim_bits = KVAULT_QUAD_N_TOKEN * kBits;
-  const NibbleTable table(value_levels(kScheme).data());
-  for (std::size_t quad = 0; quad < kQuads; ++quad) {
-    const std::byte* const row = codes.codes + (quad * codes.padded_dim + first) * dim_bits / 8;
-    std::uint32_t* step = tile + quad * kStepsPerQuad * strides.step;
-    // A nibble word is two dims.
-    for (std::size_t dim = 0; dim < n_dim; dim += 2 * kLanes, step += 2 * strides.vector) {
-      if (AsksBesideVector(kScheme, dim / (2 * kLanes))) prefetcher.advance();
-      PutNibbleWords<kScheme>(table, row + dim * dim_bits / 8, step, strides);
-    }
-  }
-}
 
 /// q8: a quad row is cells already.
-void UnpackBytesStrip(const PackedCodes& codes, std::size_t first, std::size_t n_dim,
-                      CellStrides strides, std::uint32_t* tile, Prefetcher& prefetcher) {
+template <std::size_t kStepStride>
+HWY_INLINE void PutBytes(const std::byte* at, std::uint32_t* step) {
   const CellTag d;
-  for (std::size_t quad = 0; quad < kQuads; ++quad) {
-    const auto* const row = reinterpret_cast<const std::uint8_t*>(codes.codes) +
-                            (quad * codes.padded_dim + first) * KVAULT_QUAD_N_TOKEN;
-    std::uint32_t* step = tile + quad * kStepsPerQuad * strides.step;
-    for (std::size_t dim = 0; dim < n_dim; dim += kLanes, step += strides.vector) {
-      if (AsksBesideVector(Scheme::q8, dim / kLanes)) prefetcher.advance();
-      const Cells bytes = hn::BitCast(d, hn::LoadU(ByteTag(), row + dim * KVAULT_QUAD_N_TOKEN));
+  const Cells bytes =
+      hn::BitCast(d, hn::LoadU(ByteTag(), reinterpret_cast<const std::uint8_t*>(at)));
 #if KVAULT_CPU_BYTES
-      hn::Store(bytes, d, step);
+  hn::Store(bytes, d, step);
 #else
-      const auto words = hn::BitCast(SignedWordTag(), bytes);
-      hn::Store(hn::BitCast(d, hn::ShiftRight<8>(hn::ShiftLeft<8>(words))), d, step);
-      hn::Store(hn::BitCast(d, hn::ShiftRight<8>(words)), d, step + strides.step);
+  const auto words = hn::BitCast(SignedWordTag(), bytes);
+  hn::Store(hn::BitCast(d, hn::ShiftRight<8>(hn::ShiftLeft<8>(words))), d, step);
+  hn::Store(hn::BitCast(d, hn::ShiftRight<8>(words)), d, step + kStepStride);
 #endif
+}
+
+/// Values of dims [first, first + n_dim) to a tile; n_dim is a multiple of 32. Strides as of keys,
+/// where the items are dims.
+template <Scheme kScheme, std::size_t kStepStride>
+void UnpackValueStrip(const PackedCodes& codes, std::size_t first, std::size_t n_dim,
+                      std::size_t vector_stride, std::uint32_t* tile,
+                      Prefetcher& shared_prefetcher) {
+  constexpr std::size_t kDimBits = KVAULT_QUAD_N_TOKEN * code_bits_of(kScheme);
+  constexpr std::size_t kVectors = kScheme == Scheme::q8 ? 1 : 2;  // a nibble word is two dims
+  constexpr std::size_t kLoadBytes = kVectors * kLanes * kDimBits / 8;
+  const std::size_t row_size_bytes = codes.padded_dim * kDimBits / 8;
+  const std::byte* row = codes.codes + first * kDimBits / 8;
+  const NibbleTable table(value_levels(kScheme).data());
+  Prefetcher prefetcher = shared_prefetcher;  // in registers
+  for (std::size_t quad = 0; quad < kQuads; ++quad, row += row_size_bytes) {
+    std::uint32_t* step = tile + quad * kStepsPerQuad * kStepStride;
+    for (std::size_t load = 0; load < n_dim / (kVectors * kLanes); ++load) {
+      if (AsksBesideVector(kScheme, load)) prefetcher.advance();
+      if constexpr (kScheme == Scheme::q8) {
+        PutBytes<kStepStride>(row + load * kLoadBytes, step);
+      } else {
+        PutNibbleWords<kScheme, kStepStride>(table, row + load * kLoadBytes, step, vector_stride);
+      }
+      step += kVectors * vector_stride;
     }
   }
+  shared_prefetcher = prefetcher;
 }
 
 }  // namespace

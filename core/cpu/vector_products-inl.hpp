@@ -59,14 +59,14 @@ HWY_INLINE void AccumulateStep(const std::uint32_t* tile, const std::uint32_t* o
 
 /// kPlane: cells of a plane of the other side. A strip has a multiple of four steps.
 template <class AnyDot, Side kSide, std::size_t kPlane, std::size_t kRow, std::size_t kVector>
-HWY_INLINE void AccumulateStrip(const std::uint32_t* tile, std::size_t n_item, std::size_t n_step,
+HWY_INLINE void AccumulateStrip(const std::uint32_t* tile, std::size_t n_step,
                                 const std::uint32_t* other, Prefetcher& prefetcher,
                                 Strip<kRow, kVector>& strip) {
-  for (std::size_t step = 0; step < n_step; step += 4, tile += 4 * n_item, other += 4) {
+  for (std::size_t step = 0; step < n_step; step += 4, tile += 4 * kVectorStrip, other += 4) {
     prefetcher.advance();
     KVAULT_UNROLL
     for (std::size_t i = 0; i < 4; ++i) {
-      AccumulateStep<AnyDot, kSide, kPlane>(tile + i * n_item, other + i, strip);
+      AccumulateStep<AnyDot, kSide, kPlane>(tile + i * kVectorStrip, other + i, strip);
     }
   }
 }
@@ -86,9 +86,8 @@ HWY_INLINE void KeyProducts(const KeyLogits& args, std::size_t row, std::size_t 
       for (std::size_t v = 0; v < kVector; ++v) strip.sum[r][plane][v] = start;
     }
   }
-  AccumulateStrip<AnyDot, Side::key, kQueryCells>(args.tile + token, kVectorStrip, args.n_step,
-                                                  args.query + row * kPlanes * kQueryCells,
-                                                  prefetcher, strip);
+  AccumulateStrip<AnyDot, Side::key, kQueryCells>(
+      args.tile + token, args.n_step, args.query + row * kPlanes * kQueryCells, prefetcher, strip);
   KVAULT_UNROLL
   for (std::size_t r = 0; r < kRow; ++r) {
     const LogitsOf logits(args, row + r);
@@ -99,10 +98,10 @@ HWY_INLINE void KeyProducts(const KeyLogits& args, std::size_t row, std::size_t 
   }
 }
 
-/// Dims [dim, dim + kVector * kLanes) of the strip of n_dim that starts at `first`.
+/// Dims [dim, dim + kVector * kLanes) of the strip that starts at `first`.
 template <class AnyDot, std::size_t kRow, std::size_t kVector>
 HWY_INLINE void ValueProducts(const ValueSums& args, std::size_t row, std::size_t first,
-                              std::size_t n_dim, std::size_t dim, Prefetcher& prefetcher) {
+                              std::size_t dim, Prefetcher& prefetcher) {
   Strip<kRow, kVector> strip;
   KVAULT_UNROLL
   for (std::size_t r = 0; r < kRow; ++r) {
@@ -112,7 +111,7 @@ HWY_INLINE void ValueProducts(const ValueSums& args, std::size_t row, std::size_
       for (std::size_t v = 0; v < kVector; ++v) strip.sum[r][plane][v] = hn::Zero(SumTag());
     }
   }
-  AccumulateStrip<AnyDot, Side::value, kWeightCells>(args.tile + dim, n_dim, kQuads * kStepsPerQuad,
+  AccumulateStrip<AnyDot, Side::value, kWeightCells>(args.tile + dim, kQuads * kStepsPerQuad,
                                                      args.weights + row * kPlanes * kWeightCells,
                                                      prefetcher, strip);
   KVAULT_UNROLL
@@ -144,10 +143,10 @@ void ValueRows(const ValueSums& args, std::size_t row, std::size_t first, std::s
   constexpr std::size_t kVector = VectorsFor(kRow);
   std::size_t dim = 0;
   for (; dim + kVector * kLanes <= n_dim; dim += kVector * kLanes) {
-    ValueProducts<AnyDot, kRow, kVector>(args, row, first, n_dim, dim, prefetcher);
+    ValueProducts<AnyDot, kRow, kVector>(args, row, first, dim, prefetcher);
   }
   for (; dim < n_dim; dim += 2 * kLanes) {
-    ValueProducts<AnyDot, kRow, 2>(args, row, first, n_dim, dim, prefetcher);
+    ValueProducts<AnyDot, kRow, 2>(args, row, first, dim, prefetcher);
   }
 }
 
@@ -166,8 +165,9 @@ HWY_INLINE void ForRowGroups(std::size_t n_row, Prefetcher& prefetcher, const Ro
 template <class AnyDot>
 struct VectorProducts {
   static constexpr std::size_t kStrip = kVectorStrip;
-  /// A tile is [n_step][n_item].
-  static constexpr CellStrides strides(std::size_t n_item, std::size_t) { return {n_item, kLanes}; }
+  /// A tile is [n_step][kStrip].
+  static constexpr std::size_t kStepStride = kVectorStrip;
+  static constexpr std::size_t vector_stride(std::size_t) { return kLanes; }
 
   /// Logits of tokens [first, first + kStrip), whose cells are in the tile.
   static HWY_INLINE void take_keys(const KeyLogits& args, std::size_t first,
