@@ -67,17 +67,17 @@ struct KeyLogits {
   Ahead ahead;
 };
 
-/// Running softmax of one row.
+/// Running softmax of one row: sum of exp(logit - maximum).
 struct SoftmaxState {
-  float maximum;
+  float maximum;  ///< of the logits, or somewhat less: which, changes nothing but rounding
   float sum;
 };
 
 /// Takes the logits [n_row][128] of a page into the running softmax. Where the page's values are
 /// coded, writes the probabilities as integers too: p[t] * token_factor[t] = factor * weight[t].
 struct PageSoftmax {
-  float* logits;         ///< -infinity: invisible. Replaced by p = exp(logit - maximum), with
-                         ///< token_factor by what the weights are made of
+  float* logits;         ///< -infinity: invisible. Without token_factor replaced by
+                         ///< p = exp(logit - maximum)
   SoftmaxState* states;  ///< [n_row]
   float* rescale;        ///< [n_row]: what earlier sums are to be multiplied by
   float* mass;           ///< [n_row]: the sum over this page alone
