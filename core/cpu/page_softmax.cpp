@@ -70,10 +70,13 @@ HWY_INLINE float ExpTwoBelow(float x) {
   return std::bit_cast<float>(static_cast<std::int32_t>((x + (127 - kLog2Error)) * kMantissa));
 }
 
-/// Cut off after the point. pre: the result fits, which Highway would look after on x86.
-HWY_INLINE Sums Truncate(Floats x) {
-#if HWY_TARGET == HWY_AVX3_DL
-  return Sums{_mm512_cvttps_epi32(x.raw)};
+/// Cut off after the point. Logits so large that their last bits count may exceed the greatest
+/// weight by what those round: bytes are held to it here, words saturate when they are stored.
+HWY_INLINE Sums TruncateWeights(Floats x) {
+#if KVAULT_CPU_BYTES
+  return Sums{_mm512_cvttps_epi32(hn::Min(x, hn::Set(FloatTag(), 65535.0F)).raw)};
+#elif HWY_TARGET == HWY_AVX3_DL
+  return Sums{_mm512_cvttps_epi32(x.raw)};  // Highway would look after what does not fit
 #elif HWY_TARGET == HWY_AVX2
   return Sums{_mm256_cvttps_epi32(x.raw)};
 #else
@@ -117,6 +120,14 @@ struct RowVectors {
   Floats at[kRow];
 };
 
+HWY_INLINE float GreatestLane(Floats x) {
+  const float greatest = hn::GetLane(hn::MaxOfLanes(FloatTag(), x));
+#if HWY_TARGET == HWY_EMU128  // Highway's begins with the least finite number
+  if (greatest == std::numeric_limits<float>::lowest()) return kNone;
+#endif
+  return greatest;
+}
+
 /// The rows' greatest logits and, where weights are wanted, the greatest of logit * log2(e) +
 /// log2_factor: log2 of the greatest p * token_factor, were the shift 0, and a little more.
 template <std::size_t kRow>
@@ -148,8 +159,8 @@ HWY_INLINE Peaks<kRow> FindPeaks(const PageSoftmax& args, std::size_t row,
   Peaks<kRow> peaks;
   KVAULT_UNROLL
   for (std::size_t r = 0; r < kRow; ++r) {
-    peaks.logit.at[r] = hn::GetLane(hn::MaxOfLanes(d, logits.at[r]));
-    peaks.log2_weight.at[r] = kWeighs ? hn::GetLane(hn::MaxOfLanes(d, weights.at[r])) : 0.0F;
+    peaks.logit.at[r] = GreatestLane(logits.at[r]);
+    peaks.log2_weight.at[r] = kWeighs ? GreatestLane(weights.at[r]) : 0.0F;
   }
   return peaks;
 }
@@ -214,7 +225,7 @@ void TakeRows(const PageSoftmax& args, std::size_t row, const float* log2_factor
       if constexpr (kWeighs) {
         const Floats weighed = hn::Mul(p, hn::Load(d, args.token_factor + t));
         const Floats w = hn::MulAdd(weighed, per_unit.at[r], hn::Load(d, kDither.at.data() + t));
-        StoreWeights(Truncate(w), t, args.weights + (row + r) * kPlanes * kWeightCells);
+        StoreWeights(TruncateWeights(w), t, args.weights + (row + r) * kPlanes * kWeightCells);
       } else {
         hn::Store(p, d, s);
       }
