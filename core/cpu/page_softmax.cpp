@@ -34,7 +34,7 @@ HWY_INLINE Floats ExpTwoOfFraction(Floats r) {
   return hn::MulAdd(p, r, hn::Set(d, 1.0F));
 }
 
-/// 2^x for x < 127; 0 where it would not be a normal number.
+/// 2^x for x < 127; 0, or next to it, where it would not be a normal number.
 HWY_INLINE Floats ExpTwo(Floats x) {
   const FloatTag d;
 #if HWY_TARGET == HWY_AVX3_DL

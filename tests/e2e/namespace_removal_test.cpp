@@ -111,6 +111,7 @@ void remove_in_the_midst(const test::Daemon& daemon, Client& shared, test::RawCl
     if (answer->header.request_id == 77) answer = raw.receive();  // it is not sealed
     if (!answer->header.is_error()) break;
     CHECK(wire::decode_refusal(answer->body).code == Errc::busy);
+    ::poll(nullptr, 0, 10);  // until the record is begun
   }
   CHECK(raw.is_hung_up());
 }
