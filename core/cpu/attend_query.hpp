@@ -23,6 +23,7 @@ struct RowRange {
   std::uint32_t n_row;  ///< of one kv head
 
   std::uint32_t n_row_total() const { return n_kv_head * n_row; }
+  friend bool operator==(const RowRange&, const RowRange&) = default;
 };
 
 /// Where row `row` of all rows of a range stands.

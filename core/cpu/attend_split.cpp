@@ -61,11 +61,10 @@ std::uint64_t AttendSplit::scratch_size_bytes(CellForm form) {
 
 void AttendSplit::run(const AttendItem& item, const Rotation& key_rotation,
                       const AttendPartial& partial) {
-  query_.load(item.args, item.sequence, item.range, key_rotation);
-  start(item, partial);
   ThreadSetting before;
   kernels_.enter(item.range.n_row, before);
-  if (is_sparse(item)) find_floors(item);
+  if (!is_prepared_for(item)) prepare(item, key_rotation);
+  start(item, partial);
   ReadAhead read_ahead(item);
   for (std::uint64_t page = item.page_begin; page < item.page_end; ++page) {
     if (sees_page(item, page)) {
@@ -77,11 +76,23 @@ void AttendSplit::run(const AttendItem& item, const Rotation& key_rotation,
   kernels_.leave(before);
 }
 
-void AttendSplit::start(const AttendItem& item, const AttendPartial& partial) {
+bool AttendSplit::is_prepared_for(const AttendItem& item) const {
+  return prepared_sequence_ == &item.sequence && prepared_range_ == item.range;
+}
+
+/// What all splits of the same rows share.
+void AttendSplit::prepare(const AttendItem& item, const Rotation& key_rotation) {
+  prepared_sequence_ = &item.sequence;
+  prepared_range_ = item.range;
+  query_.load(item.args, item.sequence, item.range, key_rotation);
+  find_visible(item);
+  if (is_sparse(item)) find_floors(item);
+}
+
+void AttendSplit::find_visible(const AttendItem& item) {
   const AttendSequence& sequence = item.sequence;
   const std::uint32_t group = item.args.n_head / item.args.n_kv_head;
   const auto n_token = static_cast<std::int64_t>(sequence.n_token);
-  const std::size_t stride = padded_head_dim(item.args.value_head_dim);
   const std::uint32_t n_row = item.range.n_row_total();
   visible_to_all_ = {0, n_token};
   for (std::uint32_t row = 0; row < n_row; ++row) {
@@ -92,8 +103,13 @@ void AttendSplit::start(const AttendItem& item, const AttendPartial& partial) {
     visible.begin = sequence.mask.window > 0 ? position - sequence.mask.window + 1 : 0;
     visible_to_all_.begin = std::max(visible_to_all_.begin, visible.begin);
     visible_to_all_.end = std::min(visible_to_all_.end, visible.end);
-    partial.states[row] = {kNone, 0.0F};
   }
+}
+
+void AttendSplit::start(const AttendItem& item, const AttendPartial& partial) {
+  const std::size_t stride = padded_head_dim(item.args.value_head_dim);
+  const std::uint32_t n_row = item.range.n_row_total();
+  std::fill_n(partial.states, n_row, SoftmaxState{kNone, 0.0F});
   std::fill_n(partial.raw, n_row * stride, 0.0F);
   std::fill_n(partial.coded, n_row * stride, 0.0F);
 }

@@ -28,6 +28,8 @@ class AttendSplit {
 
   static std::uint64_t scratch_size_bytes(CellForm form);
 
+  /// Before the first split of a call: what is kept of the last one's queries is not this one's.
+  void forget_queries() { prepared_sequence_ = nullptr; }
   /// Fills `partial`; key_rotation of the key's head_dim.
   void run(const AttendItem& item, const Rotation& key_rotation, const AttendPartial& partial);
 
@@ -38,6 +40,9 @@ class AttendSplit {
     std::int64_t end;
   };
 
+  bool is_prepared_for(const AttendItem& item) const;
+  void prepare(const AttendItem& item, const Rotation& key_rotation);
+  void find_visible(const AttendItem& item);
   void start(const AttendItem& item, const AttendPartial& partial);
   void find_floors(const AttendItem& item);
   bool is_negligible(const PageHead& at, const SoftmaxState* states) const;
@@ -56,6 +61,8 @@ class AttendSplit {
   void add_raw_values(const PageHead& at, const Ahead& ahead, float* out);
 
   AttendKernels kernels_;
+  const AttendSequence* prepared_sequence_ = nullptr;  ///< only compared: it may be gone
+  RowRange prepared_range_ = {};
   AttendQuery query_;
   AlignedArray<std::uint32_t> tile_;
   AlignedArray<std::uint32_t> weights_;  ///< [row][n_plane][weight_cells]

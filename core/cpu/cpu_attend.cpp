@@ -82,6 +82,7 @@ std::uint64_t CpuAttend::scratch_size_bytes(InstructionSet instructions, std::ui
 void CpuAttend::run(const AttendArgs& args, BufferBytes buffers, const RotationSet& rotations,
                     ThreadPool& pool) {
   list_items(args);
+  for (AttendSplit& worker : workers_) worker.forget_queries();
   SlotShape shape = {1, padded_head_dim(args.value_head_dim)};
   for (const Item& item : items_) shape.n_row = std::max(shape.n_row, item.range.n_row_total());
   const std::size_t n_slot = slots_.size() / shape.n_float();
