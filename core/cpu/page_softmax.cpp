@@ -34,23 +34,24 @@ HWY_INLINE Floats ExpTwoOfFraction(Floats r) {
   return hn::MulAdd(p, r, hn::Set(d, 1.0F));
 }
 
-/// 2^x for x < 127; 0, or next to it, where it would not be a normal number.
+/// 2^x for x < 127, and 0 below 2^-100: what follows multiplies by token factors, and products that
+/// are no normal numbers would take a hundred times as long as others.
 HWY_INLINE Floats ExpTwo(Floats x) {
   const FloatTag d;
+  const Floats least = hn::Set(d, -100.0F);
 #if HWY_TARGET == HWY_AVX3_DL
   const Floats r{_mm512_reduce_ps(x.raw, _MM_FROUND_TO_NEG_INF)};  // x less its floor
-  const __mmask16 counts = _mm512_cmp_ps_mask(x.raw, hn::Set(d, -126.0F).raw, _CMP_GE_OQ);
+  const __mmask16 counts = _mm512_cmp_ps_mask(x.raw, least.raw, _CMP_GE_OQ);
   return Floats{_mm512_maskz_scalef_ps(counts, ExpTwoOfFraction(r).raw, x.raw)};
 #else
   const SumTag d_int;
-  // At -127 the power of the fraction is 1 and the exponent takes all of its bits: 0.
-  const Floats clamped = hn::Max(x, hn::Set(d, -127.0F));
   // Added, it leaves no room for a fraction: the sum's low bits are the nearest integer.
   const Floats magic = hn::Set(d, 12582912.0F);
-  const Floats shifted = hn::Add(clamped, magic);
-  const Floats p = ExpTwoOfFraction(hn::Sub(clamped, hn::Sub(shifted, magic)));
+  const Floats shifted = hn::Add(x, magic);
+  const Floats p = ExpTwoOfFraction(hn::Sub(x, hn::Sub(shifted, magic)));
   const auto exponent = hn::ShiftLeft<23>(hn::BitCast(d_int, shifted));
-  return hn::BitCast(d, hn::Add(hn::BitCast(d_int, p), exponent));
+  const Floats power = hn::BitCast(d, hn::Add(hn::BitCast(d_int, p), exponent));
+  return hn::IfThenElseZero(hn::Ge(x, least), power);
 #endif
 }
 
