@@ -247,20 +247,40 @@ HWY_INLINE Cells LoadNibbleWords(const std::byte* at) {
   }
 }
 
+/// Levels of kLanes nibble words as words, in the order of the bytes.
+struct LevelWords {
+  Cells low;
+  Cells high;
+};
+HWY_INLINE LevelWords WidenLevels(Cells levels) {
+#if HWY_TARGET == HWY_AVX2
+  // Interleaved with their signs: to sign-extend takes one port of three, twice for an upper half.
+  // The bytes were woven as interleaving wants them.
+  const __m256i signs = _mm256_cmpgt_epi8(_mm256_setzero_si256(), levels.raw);
+  return {Cells{_mm256_unpacklo_epi8(levels.raw, signs)},
+          Cells{_mm256_unpackhi_epi8(levels.raw, signs)}};
+#else
+  const auto bytes = hn::BitCast(SignedByteTag(), levels);
+  const SignedWordTag d;
+  const auto upper = hn::UpperHalf(hn::Half<SignedByteTag>(), bytes);
+  return {hn::BitCast(CellTag(), hn::PromoteTo(d, hn::LowerHalf(bytes))),
+          hn::BitCast(CellTag(), hn::PromoteTo(d, upper))};
+#endif
+}
+
 /// kLanes nibble words to twice two vectors of cells: tokens 0 and 2, and a step on, 1 and 3.
 template <Scheme kScheme, std::size_t kStepStride>
 HWY_INLINE void PutNibbleWords(const NibbleTable& table, const std::byte* at, std::uint32_t* step,
                                std::size_t vector_stride) {
-  const Cells words = LoadNibbleWords<kScheme>(at);
   const CellTag d;
-  const SignedByteTag d_bytes;
-  const SignedWordTag d_words;
+  Cells words = LoadNibbleWords<kScheme>(at);
+#if HWY_TARGET == HWY_AVX2
+  words = Cells{_mm256_permute4x64_epi64(words.raw, _MM_SHUFFLE(3, 1, 2, 0))};
+#endif
   const auto put = [&](Cells nibbles, std::uint32_t* target) {
-    const auto levels = hn::BitCast(d_bytes, table(nibbles));
-    const auto low = hn::PromoteTo(d_words, hn::LowerHalf(levels));
-    const auto high = hn::PromoteTo(d_words, hn::UpperHalf(hn::Half<SignedByteTag>(), levels));
-    hn::Store(hn::BitCast(d, low), d, target);
-    hn::Store(hn::BitCast(d, high), d, target + vector_stride);
+    const LevelWords levels = WidenLevels(table(nibbles));
+    hn::Store(levels.low, d, target);
+    hn::Store(levels.high, d, target + vector_stride);
   };
   put(words, step);
   put(hn::ShiftRight<4>(words), step + kStepStride);

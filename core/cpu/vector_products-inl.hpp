@@ -60,8 +60,9 @@ HWY_INLINE void AccumulateStep(const std::uint32_t* tile, const std::uint32_t* o
 /// kPlane: cells of a plane of the other side. A strip has a multiple of four steps.
 template <class AnyDot, Side kSide, std::size_t kPlane, std::size_t kRow, std::size_t kVector>
 HWY_INLINE void AccumulateStrip(const std::uint32_t* tile, std::size_t n_step,
-                                const std::uint32_t* other, Prefetcher& prefetcher,
+                                const std::uint32_t* other, Prefetcher& shared_prefetcher,
                                 Strip<kRow, kVector>& strip) {
+  Prefetcher prefetcher = shared_prefetcher;  // in registers
   for (std::size_t step = 0; step < n_step; step += 4, tile += 4 * kVectorStrip, other += 4) {
     prefetcher.advance();
     KVAULT_UNROLL
@@ -69,6 +70,7 @@ HWY_INLINE void AccumulateStrip(const std::uint32_t* tile, std::size_t n_step,
       AccumulateStep<AnyDot, kSide, kPlane>(tile + i * kVectorStrip, other + i, strip);
     }
   }
+  shared_prefetcher = prefetcher;
 }
 
 /// Tokens [token, token + kVector * kLanes) of the strip that starts at `first`.
