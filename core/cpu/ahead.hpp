@@ -10,7 +10,7 @@ inline constexpr std::size_t kLineBytes = 64;
 
 /// From how many places in memory lines are asked for in turn. Measured: the processor runs ahead
 /// of each of them on its own, and one alone leaves memory waiting (docs/benchmarks/cpu.md).
-inline constexpr std::size_t kAheadStreams = 4;
+inline constexpr std::size_t kAheadStreams = 8;
 
 /// Memory that will be read soon, asked for line by line while the arithmetic runs, which leaves
 /// the memory idle: a line of every stream in turn, then the next line of every stream.

@@ -27,10 +27,23 @@ struct AttendItem {
   RowRange range;
   std::uint64_t page_begin;
   std::uint64_t page_end;
+  std::size_t slot = 0;  ///< which of the call's partial results it fills
 
   std::uint64_t first_position_of(std::uint64_t page) const {
     return (sequence.first_page + page) * kPageTokens;
   }
+};
+
+/// The items that one thread works on, in order.
+class ItemSource {
+ public:
+  ItemSource() = default;
+  ItemSource(const ItemSource&) = delete;
+  ItemSource& operator=(const ItemSource&) = delete;
+  virtual ~ItemSource() = default;
+
+  /// The next, now this thread's to do; null: none is left. It lives as long as the source.
+  virtual const AttendItem* take() = 0;
 };
 
 /// The blocks of one page and one kv head, and the rows that meet them.

@@ -59,13 +59,12 @@ std::uint64_t AttendSplit::scratch_size_bytes(CellForm form) {
          ((kRowTile + kRowGroupMax) * cells_of_row + kRowTile * floats_of_row + kTileCells);
 }
 
-void AttendSplit::run(const AttendItem& item, const Rotation& key_rotation,
+void AttendSplit::run(const AttendItem& item, ReadAhead& read_ahead, const Rotation& key_rotation,
                       const AttendPartial& partial) {
   ThreadSetting before;
   kernels_.enter(item.range.n_row, before);
   if (!is_prepared_for(item)) prepare(item, key_rotation);
   start(item, partial);
-  ReadAhead read_ahead(item);
   for (std::uint64_t page = item.page_begin; page < item.page_end; ++page) {
     if (sees_page(item, page)) {
       attend_page(item, page, read_ahead, partial);

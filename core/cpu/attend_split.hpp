@@ -30,8 +30,9 @@ class AttendSplit {
 
   /// Before the first split of a call: what is kept of the last one's queries is not this one's.
   void forget_queries() { prepared_sequence_ = nullptr; }
-  /// Fills `partial`; key_rotation of the key's head_dim.
-  void run(const AttendItem& item, const Rotation& key_rotation, const AttendPartial& partial);
+  /// Fills `partial`; key_rotation of the key's head_dim. pre: read_ahead stands at the item
+  void run(const AttendItem& item, ReadAhead& read_ahead, const Rotation& key_rotation,
+           const AttendPartial& partial);
 
  private:
   /// Positions a query row may see: [begin, end), mask bits apart.

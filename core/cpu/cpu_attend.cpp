@@ -1,6 +1,7 @@
 #include "core/cpu/cpu_attend.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <limits>
 
@@ -16,6 +17,31 @@ constexpr SlotShape kWidestSlot = {kRowTile, KVAULT_HEAD_DIM_MAX};
 
 /// Of the widest; narrower ones are more.
 constexpr std::size_t n_slot_of(std::uint32_t n_thread) { return 2 * std::size_t{n_thread}; }
+
+std::uint64_t n_page_of(const AttendArgs& args, const AttendSequence& sequence) {
+  return sequence.pages.size() / args.n_kv_head;
+}
+
+bool is_last_of_rows(const AttendItem& item) {
+  return item.page_end == n_page_of(item.args, item.sequence);
+}
+
+/// One thread's share of a wave: whatever the others have not taken.
+class WaveItems final : public ItemSource {
+ public:
+  WaveItems(std::span<const AttendItem> wave, std::atomic<std::size_t>& n_taken)
+      : wave_(wave), n_taken_(n_taken) {}
+
+  const AttendItem* take() override {
+    if (n_taken_ >= wave_.size()) return nullptr;
+    const std::size_t index = n_taken_++;
+    return index < wave_.size() ? &wave_[index] : nullptr;
+  }
+
+ private:
+  std::span<const AttendItem> wave_;
+  std::atomic<std::size_t>& n_taken_;
+};
 
 /// `into` and `from`, attended over apart, become one: both to the greater maximum, then added.
 void merge(const AttendKernels& kernels, const AttendPartial& into, const AttendPartial& from,
@@ -81,30 +107,41 @@ std::uint64_t CpuAttend::scratch_size_bytes(InstructionSet instructions, std::ui
 
 void CpuAttend::run(const AttendArgs& args, BufferBytes buffers, const RotationSet& rotations,
                     ThreadPool& pool) {
-  list_items(args);
+  list_items(args, buffers);
   for (AttendSplit& worker : workers_) worker.forget_queries();
   SlotShape shape = {1, padded_head_dim(args.value_head_dim)};
-  for (const Item& item : items_) shape.n_row = std::max(shape.n_row, item.range.n_row_total());
+  for (const AttendItem& item : items_) {
+    shape.n_row = std::max(shape.n_row, item.range.n_row_total());
+  }
   const std::size_t n_slot = slots_.size() / shape.n_float();
   for (std::size_t first = 0; first < items_.size(); first += n_slot) {
-    const std::span<const Item> wave =
+    const std::span<AttendItem> wave =
         std::span(items_).subspan(first, std::min(n_slot, items_.size() - first));
-    pool.run(static_cast<std::uint32_t>(wave.size()),
-             [&](std::uint32_t index, std::uint32_t thread) {
-               const Item& item = wave[index];
-               workers_[thread].run(
-                   {args, *item.sequence, buffers, item.range, item.page_begin, item.page_end},
-                   rotations.of(args.key_head_dim), shape.at(slots_.data(), index));
-             });
+    run_wave(wave, shape, rotations.of(args.key_head_dim), pool);
     merge_wave(args, rotations.of(args.value_head_dim), wave, shape);
   }
+  items_.clear();  // they refer to the call's arguments
+}
+
+void CpuAttend::run_wave(std::span<AttendItem> wave, const SlotShape& shape,
+                         const Rotation& key_rotation, ThreadPool& pool) {
+  for (std::size_t slot = 0; slot < wave.size(); ++slot) wave[slot].slot = slot;
+  std::atomic<std::size_t> n_taken = 0;
+  const auto n_taker = std::min(workers_.size(), wave.size());
+  pool.run(static_cast<std::uint32_t>(n_taker), [&](std::uint32_t, std::uint32_t thread) {
+    WaveItems items(wave, n_taken);
+    ReadAhead read_ahead(items);
+    while (const AttendItem* const item = read_ahead.next_item()) {
+      workers_[thread].run(*item, read_ahead, key_rotation, shape.at(slots_.data(), item->slot));
+    }
+  });
 }
 
 /// Kv heads that an item takes together: as many as share the row tile, but no more than leave
 /// every thread a few items to take. It never changes a bit.
 std::uint32_t CpuAttend::choose_n_kv_head(const AttendArgs& args, const AttendSequence& sequence,
                                           std::uint32_t n_row) const {
-  const std::uint64_t n_page = sequence.pages.size() / args.n_kv_head;
+  const std::uint64_t n_page = n_page_of(args, sequence);
   const std::uint64_t n_split = std::max<std::uint64_t>(1, n_page / kSplitPages);
   const std::uint64_t n_item_wanted = workers_.size() == 1 ? 1 : 4 * workers_.size();
   const std::uint64_t n_group = (n_item_wanted + n_split - 1) / n_split;
@@ -115,7 +152,7 @@ std::uint32_t CpuAttend::choose_n_kv_head(const AttendArgs& args, const AttendSe
 
 /// Rows by rows, and the splits of the same rows in order. Rows that have no page still are an
 /// item: their output is zeros.
-void CpuAttend::list_items(const AttendArgs& args) {
+void CpuAttend::list_items(const AttendArgs& args, BufferBytes buffers) {
   items_.clear();
   for (const AttendSequence& sequence : args.sequences) {
     const std::uint32_t n_row = sequence.n_q * (args.n_head / args.n_kv_head);
@@ -123,44 +160,43 @@ void CpuAttend::list_items(const AttendArgs& args) {
     const std::uint32_t step = choose_n_kv_head(args, sequence, n_row);
     for (std::uint32_t head = 0; head < args.n_kv_head; head += step) {
       for (std::uint32_t row = 0; row < n_row; row += kRowTile) {
-        list_splits(
-            args, sequence,
-            {head, std::min(step, args.n_kv_head - head), row, std::min(kRowTile, n_row - row)});
+        const RowRange range = {head, std::min(step, args.n_kv_head - head), row,
+                                std::min(kRowTile, n_row - row)};
+        list_splits({args, sequence, buffers, range, 0, n_page_of(args, sequence)});
       }
     }
   }
 }
 
-void CpuAttend::list_splits(const AttendArgs& args, const AttendSequence& sequence,
-                            const RowRange& range) {
-  const std::uint64_t n_page = sequence.pages.size() / args.n_kv_head;
+/// An item over all of a sequence's pages, cut.
+void CpuAttend::list_splits(const AttendItem& whole) {
   std::uint64_t begin = 0;
   do {
     // The next boundary stands at a multiple of the split, counted from position 0.
-    const std::uint64_t past_boundary = (sequence.first_page + begin) % kSplitPages;
-    const std::uint64_t end = std::min(n_page, begin + kSplitPages - past_boundary);
-    items_.push_back({&sequence, range, begin, end, end == n_page});
+    const std::uint64_t past_boundary = (whole.sequence.first_page + begin) % kSplitPages;
+    const std::uint64_t end = std::min(whole.page_end, begin + kSplitPages - past_boundary);
+    items_.push_back({whole.args, whole.sequence, whole.buffers, whole.range, begin, end});
     begin = end;
-  } while (begin < n_page);
+  } while (begin < whole.page_end);
 }
 
 void CpuAttend::merge_wave(const AttendArgs& args, const Rotation& value_rotation,
-                           std::span<const Item> wave, const SlotShape& shape) {
+                           std::span<const AttendItem> wave, const SlotShape& shape) {
   const AttendPartial carry = shape.at(carry_.data(), 0);
   AttendPartial merged = carry;  // where the wave goes on with rows of the wave before
   for (std::size_t i = 0; i < wave.size(); ++i) {
-    const Item& item = wave[i];
-    const AttendPartial partial = shape.at(slots_.data(), i);
+    const AttendItem& item = wave[i];
+    const AttendPartial partial = shape.at(slots_.data(), item.slot);
     if (item.page_begin == 0) {
       merged = partial;
     } else {
       merge(kernels_, merged, partial, item.range.n_row_total(), shape.stride);
     }
-    if (item.is_last) {
-      store_rows(args, *item.sequence, item.range, row_kernels_, value_rotation, merged);
+    if (is_last_of_rows(item)) {
+      store_rows(args, item.sequence, item.range, row_kernels_, value_rotation, merged);
     }
   }
-  const bool is_unfinished = !wave.back().is_last;
+  const bool is_unfinished = !is_last_of_rows(wave.back());
   if (is_unfinished && merged.states != carry.states) {
     std::copy_n(reinterpret_cast<const float*>(merged.states), shape.n_float(), carry_.data());
   }

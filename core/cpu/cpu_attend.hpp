@@ -41,25 +41,19 @@ class CpuAttend {
            ThreadPool& pool);
 
  private:
-  struct Item {
-    const AttendSequence* sequence;
-    RowRange range;
-    std::uint64_t page_begin;
-    std::uint64_t page_end;
-    bool is_last;  ///< of its rows
-  };
-
   std::uint32_t choose_n_kv_head(const AttendArgs& args, const AttendSequence& sequence,
                                  std::uint32_t n_row) const;
-  void list_items(const AttendArgs& args);
-  void list_splits(const AttendArgs& args, const AttendSequence& sequence, const RowRange& range);
+  void list_items(const AttendArgs& args, BufferBytes buffers);
+  void list_splits(const AttendItem& whole);
+  void run_wave(std::span<AttendItem> wave, const SlotShape& shape, const Rotation& key_rotation,
+                ThreadPool& pool);
   void merge_wave(const AttendArgs& args, const Rotation& value_rotation,
-                  std::span<const Item> wave, const SlotShape& shape);
+                  std::span<const AttendItem> wave, const SlotShape& shape);
 
   AttendKernels kernels_;
   const RowKernels& row_kernels_;
   std::vector<AttendSplit> workers_;  ///< one per thread
-  std::vector<Item> items_;           ///< of the call; kept, so that a call allocates nothing
+  std::vector<AttendItem> items_;     ///< of the call; kept, so that a call allocates nothing
   AlignedArray<float> slots_;
   AlignedArray<float> carry_;  ///< the merged splits of the rows that a wave left unfinished
 };
