@@ -118,7 +118,7 @@ void CpuAttend::run(const AttendArgs& args, BufferBytes buffers, const RotationS
     const std::span<AttendItem> wave =
         std::span(items_).subspan(first, std::min(n_slot, items_.size() - first));
     run_wave(wave, shape, rotations.of(args.key_head_dim), pool);
-    merge_wave(args, rotations.of(args.value_head_dim), wave, shape);
+    merge_wave(args, rotations.of(args.value_head_dim), wave, shape, pool);
   }
   items_.clear();  // they refer to the call's arguments
 }
@@ -180,26 +180,45 @@ void CpuAttend::list_splits(const AttendItem& whole) {
   } while (begin < whole.page_end);
 }
 
+/// Every row's splits in order, rows beside rows.
 void CpuAttend::merge_wave(const AttendArgs& args, const Rotation& value_rotation,
-                           std::span<const AttendItem> wave, const SlotShape& shape) {
+                           std::span<const AttendItem> wave, const SlotShape& shape,
+                           ThreadPool& pool) {
+  runs_.clear();
+  for (const AttendItem& item : wave) {
+    if (runs_.empty() || item.page_begin == 0) runs_.push_back({&item, 0});
+    ++runs_.back().n_item;
+  }
+  const auto n_run = static_cast<std::uint32_t>(runs_.size());
+  pool.run(n_run, [&](std::uint32_t index, std::uint32_t) {
+    const ItemRun& run = runs_[index];
+    merge_run(args, value_rotation, {run.first, run.n_item}, shape);
+  });
   const AttendPartial carry = shape.at(carry_.data(), 0);
-  AttendPartial merged = carry;  // where the wave goes on with rows of the wave before
-  for (std::size_t i = 0; i < wave.size(); ++i) {
-    const AttendItem& item = wave[i];
+  const AttendPartial last = merged_of(*runs_.back().first, shape);
+  if (!is_last_of_rows(wave.back()) && last.states != carry.states) {
+    std::copy_n(reinterpret_cast<const float*>(last.states), shape.n_float(), carry_.data());
+  }
+}
+
+/// Where the splits of a wave's rows are merged, by the first of them: where the rows go on from
+/// the wave before, into what that left.
+AttendPartial CpuAttend::merged_of(const AttendItem& first, const SlotShape& shape) {
+  return first.page_begin == 0 ? shape.at(slots_.data(), first.slot) : shape.at(carry_.data(), 0);
+}
+
+void CpuAttend::merge_run(const AttendArgs& args, const Rotation& value_rotation,
+                          std::span<const AttendItem> run, const SlotShape& shape) {
+  const AttendPartial merged = merged_of(run.front(), shape);
+  for (const AttendItem& item : run) {
     const AttendPartial partial = shape.at(slots_.data(), item.slot);
-    if (item.page_begin == 0) {
-      merged = partial;
-    } else {
+    if (item.page_begin != 0) {
       merge(kernels_, merged, partial, item.range.n_row_total(), shape.stride);
     }
-    if (is_last_of_rows(item)) {
-      store_rows(args, item.sequence, item.range, row_kernels_, value_rotation, merged);
-    }
   }
-  const bool is_unfinished = !is_last_of_rows(wave.back());
-  if (is_unfinished && merged.states != carry.states) {
-    std::copy_n(reinterpret_cast<const float*>(merged.states), shape.n_float(), carry_.data());
-  }
+  const AttendItem& last = run.back();
+  if (!is_last_of_rows(last)) return;
+  store_rows(args, last.sequence, last.range, row_kernels_, value_rotation, merged);
 }
 
 }  // namespace kvault::cpu

@@ -41,6 +41,12 @@ class CpuAttend {
            ThreadPool& pool);
 
  private:
+  /// Successive items of the same rows.
+  struct ItemRun {
+    const AttendItem* first;
+    std::size_t n_item;
+  };
+
   std::uint32_t choose_n_kv_head(const AttendArgs& args, const AttendSequence& sequence,
                                  std::uint32_t n_row) const;
   void list_items(const AttendArgs& args, BufferBytes buffers);
@@ -48,12 +54,16 @@ class CpuAttend {
   void run_wave(std::span<AttendItem> wave, const SlotShape& shape, const Rotation& key_rotation,
                 ThreadPool& pool);
   void merge_wave(const AttendArgs& args, const Rotation& value_rotation,
-                  std::span<const AttendItem> wave, const SlotShape& shape);
+                  std::span<const AttendItem> wave, const SlotShape& shape, ThreadPool& pool);
+  AttendPartial merged_of(const AttendItem& first, const SlotShape& shape);
+  void merge_run(const AttendArgs& args, const Rotation& value_rotation,
+                 std::span<const AttendItem> run, const SlotShape& shape);
 
   AttendKernels kernels_;
   const RowKernels& row_kernels_;
   std::vector<AttendSplit> workers_;  ///< one per thread
   std::vector<AttendItem> items_;     ///< of the call; kept, so that a call allocates nothing
+  std::vector<ItemRun> runs_;         ///< of the wave
   AlignedArray<float> slots_;
   AlignedArray<float> carry_;  ///< the merged splits of the rows that a wave left unfinished
 };
