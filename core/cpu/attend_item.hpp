@@ -27,7 +27,7 @@ struct AttendItem {
   RowRange range;
   std::uint64_t page_begin;
   std::uint64_t page_end;
-  std::size_t slot = 0;  ///< which of the call's partial results it fills
+  std::size_t slot = 0;  ///< which of its wave's partial results it fills
 
   std::uint64_t first_position_of(std::uint64_t page) const {
     return (sequence.first_page + page) * kPageTokens;
